@@ -1,0 +1,1 @@
+//! Sessions, subscriptions, routing, retained messages, queues, wills, expiry. Pure.

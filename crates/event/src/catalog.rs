@@ -1,0 +1,146 @@
+//! The list of events. Everything that is logged, counted or alarmed on is defined here, once.
+
+use crate::{DisconnectCause, Level, Refusal};
+use serde::Serialize;
+use std::net::SocketAddr;
+
+/// One line of the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The event's id, as it appears in logs and metrics.
+    pub id: &'static str,
+    /// Its level.
+    pub level: Level,
+    /// What it means.
+    pub description: &'static str,
+}
+
+macro_rules! events {
+    ($($(#[doc = $doc:literal])+ $name:ident = $id:literal, $level:ident { $($(#[doc = $fdoc:literal])* $field:ident: $type:ty,)* })*) => {
+        /// What happened.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(untagged)]
+        #[non_exhaustive]
+        pub enum Event {
+            $($(#[doc = $doc])+ $name { $($(#[doc = $fdoc])* #[doc = concat!("`", stringify!($field), "`")] $field: $type,)* },)*
+        }
+
+        impl Event {
+            /// The stable id, as it appears in logs and metrics.
+            pub fn id(&self) -> &'static str {
+                match self { $(Event::$name { .. } => $id,)* }
+            }
+
+            /// The level.
+            pub fn level(&self) -> Level {
+                match self { $(Event::$name { .. } => Level::$level,)* }
+            }
+
+            /// The place in [`CATALOG`].
+            pub fn index(&self) -> usize {
+                #[allow(non_camel_case_types, clippy::enum_variant_names)]
+                enum Order { $($name,)* }
+                match self { $(Event::$name { .. } => Order::$name as usize,)* }
+            }
+        }
+
+        /// Every event, in the order of [`Event::index`].
+        pub const CATALOG: &[Entry] = &[
+            $(Entry { id: $id, level: Level::$level, description: concat!($($doc,)+) },)*
+        ];
+    };
+}
+
+events! {
+    /// The node serves; one event a listener.
+    Listening = "node.listening", Info { listener: String, address: SocketAddr, transport: String, }
+    /// The node starts with a setting that begins with `dangerous_`.
+    DangerousSetting = "node.dangerous_setting", Warn { setting: String, meaning: String, }
+    /// The configuration was read again and took effect.
+    Reloaded = "node.reloaded", Info { what: String, }
+    /// The configuration could not be read again; the old one stays in force.
+    ReloadFailed = "node.reload_failed", Warn { error: String, }
+    /// The node stops; all sessions were written.
+    Stopped = "node.stopped", Info { sessions: u64, }
+    /// A failure inside the node was contained to one connection.
+    InternalError = "node.internal_error", Warn { what: String, address: Option<SocketAddr>, }
+    /// The node is out of a resource of the operating system.
+    ResourceExhausted = "node.resource_exhausted", Warn { resource: String, error: String, }
+
+    /// State was restored from disk.
+    Restored = "store.restored", Info { sessions: u64, retained: u64, queued: u64, records: u64, bytes: u64, }
+    /// The end of the log was torn, as a crash leaves it; nothing acknowledged was in it.
+    TornTail = "store.torn_tail", Info { segment: u64, offset: u64, bytes: u64, }
+    /// The log is damaged: what is lost.
+    StoreDamaged = "store.damaged", Warn { segment: u64, offset: u64, detail: String, }
+    /// A record could not be understood.
+    RecordUnreadable = "store.record_unreadable", Warn { detail: String, }
+    /// Writing failed; nothing more is acknowledged that must be durable.
+    StoreFailed = "store.failed", Warn { error: String, }
+    /// The log was compacted.
+    Checkpointed = "store.checkpointed", Info { bytes_before: u64, bytes_after: u64, }
+
+    /// A connection was refused before it had a session.
+    ConnectionRefused = "connection.refused", Warn {
+        address: SocketAddr, client_id: Option<String>, identity: Option<String>, why: Refusal,
+    }
+    /// Events of one kind from one address were left out to protect the log.
+    Suppressed = "log.suppressed", Info { id: String, address: Option<SocketAddr>, count: u64, }
+    /// A client connected.
+    Connected = "client.connected", Info {
+        client_id: String, identity: Option<String>, address: Option<SocketAddr>, version: &'static str,
+        keep_alive_s: u16, clean_start: bool, session_present: bool,
+    }
+    /// A client's connection ended.
+    Disconnected = "client.disconnected", Info {
+        client_id: String, identity: Option<String>, address: Option<SocketAddr>, cause: DisconnectCause,
+        detail: Option<String>,
+    }
+    /// A client re-authenticated.
+    Reauthenticated = "client.reauthenticated", Info { client_id: String, identity: Option<String>, }
+    /// A client subscribed.
+    Subscribed = "client.subscribed", Debug { client_id: String, filter: String, qos: u8, }
+    /// A client unsubscribed.
+    Unsubscribed = "client.unsubscribed", Debug { client_id: String, filter: String, }
+    /// A session ended: it expired or was replaced by a clean start.
+    SessionEnded = "session.ended", Debug { client_id: String, expired: bool, }
+
+    /// A publish was refused.
+    PublishRefused = "publish.refused", Warn {
+        client_id: String, identity: Option<String>, address: Option<SocketAddr>, topic: String, why: Refusal,
+    }
+    /// A subscription was refused.
+    SubscribeRefused = "subscribe.refused", Warn {
+        client_id: String, identity: Option<String>, address: Option<SocketAddr>, filter: String, why: Refusal,
+    }
+    /// A will message was refused.
+    WillRefused = "will.refused", Warn {
+        client_id: String, identity: Option<String>, address: Option<SocketAddr>, topic: String, why: Refusal,
+    }
+    /// A will message was published.
+    WillPublished = "will.published", Info { client_id: String, topic: String, }
+    /// Messages for a client were dropped because its queue was full.
+    QueueFull = "queue.full", Warn { client_id: String, dropped: u64, }
+    /// A message could not be delivered: no subscriber matched.
+    Undeliverable = "publish.undeliverable", Trace { client_id: String, topic: String, }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_dotted() {
+        let mut seen = std::collections::BTreeSet::new();
+        for entry in CATALOG {
+            assert!(seen.insert(entry.id), "{} twice", entry.id);
+            assert!(entry.id.contains('.') && !entry.description.trim().is_empty());
+        }
+    }
+
+    #[test]
+    fn index_points_into_the_catalogue() {
+        let event = Event::QueueFull { client_id: "a".into(), dropped: 1 };
+        assert_eq!(CATALOG[event.index()].id, event.id());
+    }
+}
