@@ -1,0 +1,1 @@
+//! For tests and fuzz targets alone; no part of the API.
