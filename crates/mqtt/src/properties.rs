@@ -402,3 +402,123 @@ impl PropertiesBuilder {
 fn is_sendable(text: &str) -> bool {
     text.len() <= usize::from(u16::MAX) && check_text(text.as_bytes()).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANY: IdSet = IdSet::MAX;
+    const LIMITS: BlockLimits =
+        BlockLimits { bytes_max: 1000, user_properties_max: 9, topic_bytes_max: 20, topic_levels_max: 3 };
+
+    fn check(raw: &[u8]) -> Result<Properties<'_>, Error> {
+        Properties::check(raw, ANY, 0, &LIMITS, |_| {})
+    }
+
+    /// One legal encoding of each of the 27 properties.
+    fn samples() -> Vec<&'static [u8]> {
+        vec![
+            b"\x01\x01",
+            b"\x02\0\0\0\x01",
+            b"\x03\0\x01c",
+            b"\x08\0\x01t",
+            b"\x09\0\x01\0",
+            b"\x0B\x80\x01",
+            b"\x11\0\0\0\0",
+            b"\x12\0\x01i",
+            b"\x13\0\0",
+            b"\x15\0\x01m",
+            b"\x16\0\x01\0",
+            b"\x17\x01",
+            b"\x18\0\0\0\0",
+            b"\x19\0",
+            b"\x1A\0\x01r",
+            b"\x1C\0\x01s",
+            b"\x1F\0\x01r",
+            b"\x21\0\x01",
+            b"\x22\0\0",
+            b"\x23\0\x01",
+            b"\x24\x01",
+            b"\x25\x01",
+            b"\x26\0\x01k\0\x01v",
+            b"\x27\0\0\0\x01",
+            b"\x28\0",
+            b"\x29\0",
+            b"\x2A\0",
+        ]
+    }
+
+    #[test]
+    fn each_property_is_read_alone_and_together() {
+        for sample in samples() {
+            assert_eq!(check(sample).map(|properties| properties.iter().count()), Ok(1), "{sample:?}");
+        }
+        let all = samples().concat();
+        assert_eq!(check(&all).map(|properties| properties.iter().count()), Ok(27));
+    }
+
+    #[test]
+    fn each_property_is_refused_twice_and_cut() {
+        for sample in samples() {
+            let repeats = check(&sample.repeat(2)).is_ok();
+            assert_eq!(repeats, sample[0] == id::USER_PROPERTY, "{sample:?}");
+            for cut in 1..sample.len() {
+                assert!(matches!(check(&sample[..cut]), Err(Error::Malformed(_))), "{sample:?} {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn identifiers_that_do_not_exist_are_malformed() {
+        let known: Vec<u8> = samples().iter().map(|sample| sample[0]).collect();
+        for identifier in (0..=255u8).filter(|identifier| !known.contains(identifier)) {
+            let raw = [identifier, 0, 0, 0, 0, 0, 0];
+            assert!(matches!(check(&raw), Err(Error::Malformed(_))), "{identifier}");
+        }
+    }
+
+    #[test]
+    fn only_what_belongs_to_the_message_is_passed_on() {
+        for sample in samples() {
+            let properties = check(sample).unwrap();
+            let passed_on = [0x01, 0x03, 0x08, 0x09, 0x26].contains(&sample[0]);
+            assert_eq!(properties.forward_is_whole(), passed_on);
+            let mut out = Vec::new();
+            properties.forward_into(&mut out);
+            assert_eq!(out, if passed_on { sample } else { b"" });
+            assert_eq!(Properties::parse_forwarded(sample).is_ok(), passed_on);
+        }
+    }
+
+    #[test]
+    fn builder_makes_what_the_parser_accepts() {
+        let builder = PropertiesBuilder::new()
+            .payload_is_text()
+            .content_type("text/plain")
+            .response_topic("reply/1")
+            .correlation_data(&[0, 1])
+            .user_property("k", "v");
+        let properties = Properties::parse_forwarded(builder.properties().raw()).unwrap();
+        assert_eq!(properties, builder.properties());
+        let expected = [
+            Property::PayloadFormat(1),
+            Property::ContentType("text/plain"),
+            Property::ResponseTopic("reply/1"),
+            Property::CorrelationData(&[0, 1]),
+            Property::UserProperty("k", "v"),
+        ];
+        assert_eq!(properties.iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn builder_leaves_out_what_cannot_be_sent() {
+        let long = "x".repeat(65_536);
+        let builder = PropertiesBuilder::new()
+            .user_property(&long, "v")
+            .user_property("k", "a\0")
+            .content_type(&long)
+            .response_topic("a/#")
+            .correlation_data(long.as_bytes());
+        assert!(builder.into_raw().is_empty());
+    }
+}

@@ -146,16 +146,19 @@ fn check_plain_filter(filter: &str, levels_max: u16) -> Result<(), TopicError> {
     if !check_common(filter, levels_max)? {
         return Ok(());
     }
-    let mut levels = levels(filter).peekable();
-    while let Some(level) = levels.next() {
+    let bytes = filter.as_bytes();
+    for (index, &byte) in bytes.iter().enumerate() {
+        if byte != b'+' && byte != b'#' {
+            continue;
+        }
         // MQTT-4.7.1-2: `+` occupies its level alone.
         // MQTT-4.7.1-1: `#` occupies its level alone and is the last one.
-        let allowed = match level {
-            "+" => true,
-            "#" => levels.peek().is_none(),
-            _ => !level.contains(['+', '#']),
+        let starts = index == 0 || bytes[index - 1] == b'/';
+        let ends = match bytes.get(index + 1) {
+            None => true,
+            Some(&next) => byte == b'+' && next == b'/',
         };
-        if !allowed {
+        if !(starts && ends) {
             return Err(TopicError::MisplacedWildcard);
         }
     }
@@ -164,28 +167,168 @@ fn check_plain_filter(filter: &str, levels_max: u16) -> Result<(), TopicError> {
 
 /// Whether the Topic Filter `filter` (without `$share/{group}/`) matches the Topic Name `topic`; both are valid.
 ///
-/// The plain definition, for tests, access rules and one-off questions; routing has an index of its own.
+/// One walk over both, for access rules, tests and one-off questions; routing has an index of its own.
 pub fn matches(filter: &str, topic: &str) -> bool {
+    let (filter, topic) = (filter.as_bytes(), topic.as_bytes());
     // MQTT-4.7.2-1: a filter that starts with a wildcard does not match a name that starts with `$`.
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+    if topic.first() == Some(&b'$') && matches!(filter.first(), Some(b'+' | b'#')) {
         return false;
     }
-    let mut names = levels(topic);
-    for level in levels(filter) {
-        // `#` also stands for the parent level, which is why it is looked at before the next name (section 4.7.1.2).
-        if level == "#" {
-            return true;
+    let (mut at, mut name_at) = (0, 0);
+    loop {
+        // Both stand at the start of a level.
+        match filter.get(at) {
+            Some(b'#') => return true,
+            Some(b'+') => {
+                at += 1;
+                name_at += topic[name_at..].iter().take_while(|&&byte| byte != b'/').count();
+            }
+            // MQTT-4.7.3-4: byte by byte, no normalisation.
+            _ => {
+                while at < filter.len() && filter[at] != b'/' {
+                    if topic.get(name_at) != Some(&filter[at]) {
+                        return false;
+                    }
+                    at += 1;
+                    name_at += 1;
+                }
+            }
         }
-        match names.next() {
-            // MQTT-4.7.3-4: character by character, no normalisation.
-            Some(name) if level == "+" || level == name => {}
+        match (filter.get(at), topic.get(name_at)) {
+            (None, None) => return true,
+            (Some(b'/'), Some(b'/')) => {
+                at += 1;
+                name_at += 1;
+            }
+            // `#` includes the parent level (section 4.7.1.2).
+            (Some(b'/'), None) => return filter[at + 1..] == *b"#",
             _ => return false,
         }
     }
-    names.next().is_none()
 }
 
 /// The levels of a Topic Name or Topic Filter; an empty level counts (section 4.7.1.1).
 pub fn levels(topic: &str) -> impl Iterator<Item = &str> {
     topic.split('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_names() {
+        for topic in ["a", "/", "a/b", "a b", " ", "$SYS/x", "//", "é/\u{FEFF}", "a/$b"] {
+            assert_eq!(check_topic(topic, 128), Ok(()), "{topic}");
+        }
+        for (topic, error) in [
+            ("", TopicError::Empty),
+            ("a/+", TopicError::WildcardInName),
+            ("a#", TopicError::WildcardInName),
+            ("a\0", TopicError::Unprintable),
+            ("a\u{7F}", TopicError::Unprintable),
+            ("a\u{85}", TopicError::Unprintable),
+            ("a\u{FFFE}", TopicError::Unprintable),
+        ] {
+            assert_eq!(check_topic(topic, 128), Err(error), "{topic:?}");
+        }
+    }
+
+    #[test]
+    fn levels_are_counted_exactly() {
+        for levels in 1..600usize {
+            let topic = vec!["a"; levels].join("/");
+            assert_eq!(check_topic(&topic, levels as u16), Ok(()));
+            assert_eq!(check_topic(&topic, levels as u16 - 1), Err(TopicError::TooManyLevels));
+            assert_eq!(check_filter(&topic, levels as u16 - 1), Err(TopicError::TooManyLevels));
+        }
+        let deep = "/".repeat(MAX_TOPIC_BYTES);
+        assert_eq!(check_topic(&deep, 128), Err(TopicError::TooManyLevels));
+        assert_eq!(check_topic(&"/".repeat(MAX_TOPIC_BYTES + 1), 128), Err(TopicError::TooLong));
+    }
+
+    #[test]
+    fn filters_of_the_specification() {
+        // The examples of sections 4.7.1.2 and 4.7.1.3.
+        for filter in [
+            "sport/tennis/player1/#",
+            "sport/#",
+            "#",
+            "sport/tennis/#",
+            "+",
+            "+/tennis/#",
+            "sport/+/player1",
+            "/+",
+            "+/+",
+        ] {
+            assert_eq!(check_filter(filter, 128), Ok(None), "{filter}");
+        }
+        for filter in
+            ["sport/tennis#", "sport/tennis/#/ranking", "sport+", "+sport", "##", "++", "#/", "a/+b/c", "+#"]
+        {
+            assert_eq!(check_filter(filter, 128), Err(TopicError::MisplacedWildcard), "{filter}");
+        }
+        assert_eq!(check_filter("", 128), Err(TopicError::Empty));
+        assert_eq!(check_filter("a\u{1}", 128), Err(TopicError::Unprintable));
+    }
+
+    #[test]
+    fn shared_filters_have_a_group_and_a_filter() {
+        // Attack 33.
+        let parts = |group, filter| Ok(Some(SharedFilter { group, filter }));
+        assert_eq!(check_filter("$share/g/a/+", 2), parts("g", "a/+"));
+        assert_eq!(check_filter("$share/g//", 128), parts("g", "/"));
+        assert_eq!(check_filter("$share/g/#", 128), parts("g", "#"));
+        for (filter, error) in [
+            ("$share/", TopicError::ShareName),
+            ("$share//t", TopicError::ShareName),
+            ("$share/+/t", TopicError::ShareName),
+            ("$share/g#/t", TopicError::ShareName),
+            ("$share/g\n/t", TopicError::Unprintable),
+            ("$share/g", TopicError::ShareFilter),
+            ("$share/g/", TopicError::ShareFilter),
+            ("$share/g/a#", TopicError::MisplacedWildcard),
+            ("$share/g/a/b/c", TopicError::TooManyLevels),
+        ] {
+            assert_eq!(check_filter(filter, 2), Err(error), "{filter:?}");
+        }
+        // No shared subscriptions, only names that look like it.
+        for filter in ["$share", "$shared/g/t", "$SHARE/g/t", "/$share/g/t"] {
+            assert_eq!(check_filter(filter, 128), Ok(None), "{filter}");
+        }
+    }
+
+    #[test]
+    fn matching_by_the_examples_of_the_specification() {
+        for (filter, topic, expected) in [
+            ("sport/tennis/player1/#", "sport/tennis/player1", true),
+            ("sport/tennis/player1/#", "sport/tennis/player1/ranking", true),
+            ("sport/tennis/player1/#", "sport/tennis/player1/score/wimbledon", true),
+            ("sport/#", "sport", true),
+            ("sport/#", "sports", false),
+            ("#", "sport", true),
+            ("sport/tennis/+", "sport/tennis/player1", true),
+            ("sport/tennis/+", "sport/tennis/player1/ranking", false),
+            ("sport/+", "sport", false),
+            ("sport/+", "sport/", true),
+            ("+/+", "/finance", true),
+            ("/+", "/finance", true),
+            ("+", "/finance", false),
+            ("#", "$SYS/monitor/Clients", false),
+            ("+/monitor/Clients", "$SYS/monitor/Clients", false),
+            ("$SYS/#", "$SYS/monitor/Clients", true),
+            ("$SYS/monitor/+", "$SYS/monitor/Clients", true),
+            ("ACCOUNTS", "Accounts", false),
+            ("/finance", "finance", false),
+            ("a/+/#", "a", false),
+            ("a/+/#", "a/b", true),
+            ("+/#", "a", true),
+            ("a//b", "a//b", true),
+            ("a/+/b", "a//b", true),
+            ("a/b", "a/bc", false),
+            ("a/bc", "a/b", false),
+        ] {
+            assert_eq!(matches(filter, topic), expected, "{filter} {topic}");
+        }
+    }
 }

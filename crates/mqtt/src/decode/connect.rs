@@ -271,3 +271,222 @@ fn connack_reason(code: u8, version: Version) -> Result<ReasonCode, Error> {
     }
     .ok_or(Error::ProtocolError("CONNACK has an undefined reason code (MQTT-3.2.2-8)"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{is_malformed, is_protocol_error, packet, read};
+    use super::super::{Sender, decode};
+    use super::*;
+    use crate::{Packet, TopicError};
+    use Sender::{Client, Server};
+
+    const V311: &[u8] = b"\0\x04MQTT\x04";
+    const V5: &[u8] = b"\0\x04MQTT\x05";
+
+    fn connected(bytes: &[u8]) -> Result<Connect<'_>, Error> {
+        match read(bytes, Version::V311, Client)? {
+            Packet::Connect(connect) => Ok(connect),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A CONNECT of 5.0 with clean start, a block of properties and client identifier "c".
+    fn with(block: &[u8]) -> Vec<u8> {
+        packet(0x10, &[V5, &[2, 0, 60, block.len() as u8], block, b"\0\x01c"])
+    }
+
+    #[test]
+    fn every_field_is_read() {
+        let block = b"\x11\0\0\0\x0A\x21\0\x05\x27\0\0\x10\0\x22\0\x03\x19\x01\x17\x00\x15\0\x01m\x16\0\x01d";
+        let will = b"\x0A\x18\0\0\0\x07\x02\0\0\0\x08\0\x01w\0\x02pl";
+        let bytes = packet(
+            0x10,
+            &[V5, &[0xF6, 1, 0, block.len() as u8], block, b"\0\x02id", will, b"\0\x01u", b"\0\x02pw"],
+        );
+        let connect = connected(&bytes).unwrap();
+        assert_eq!(connect.version, Version::V5);
+        assert!(connect.clean_start && connect.request_response_info && !connect.request_problem_info);
+        assert_eq!((connect.keep_alive_s, connect.client_id), (256, "id"));
+        assert_eq!((connect.username, connect.password), (Some("u"), Some(&b"pw"[..])));
+        assert_eq!((connect.session_expiry_s, connect.receive_max), (Some(10), Some(5)));
+        assert_eq!((connect.packet_bytes_max, connect.topic_alias_max), (Some(4096), 3));
+        assert_eq!((connect.auth_method, connect.auth_data), (Some("m"), Some(&b"d"[..])));
+        let will = connect.will.unwrap();
+        assert_eq!(
+            (will.topic, will.payload, will.qos, will.retain),
+            ("w", &b"pl"[..], QoS::ExactlyOnce, true)
+        );
+        assert_eq!((will.delay_s, will.expiry_s), (7, Some(8)));
+    }
+
+    #[test]
+    fn defaults_hold_without_properties() {
+        let bytes = packet(0x10, &[V311, &[2, 0, 0], b"\0\0"]);
+        let connect = connected(&bytes).unwrap();
+        assert!(connect.request_problem_info && !connect.request_response_info);
+        assert_eq!((connect.session_expiry_s, connect.receive_max, connect.topic_alias_max), (None, None, 0));
+    }
+
+    #[test]
+    fn other_protocols_and_versions_are_named() {
+        for (head, error) in [
+            (&b"\0\x06MQIsdp\x03"[..], Error::UnsupportedVersion(3)),
+            (b"\0\x04MQTT\x03", Error::UnsupportedVersion(3)),
+            (b"\0\x04MQTT\x06", Error::UnsupportedVersion(6)),
+            // The bridge bit of some brokers is no part of the protocol.
+            (b"\0\x04MQTT\x84", Error::UnsupportedVersion(0x84)),
+        ] {
+            assert_eq!(connected(&packet(0x10, &[head, &[2, 0, 0, 0, 0]])), Err(error));
+            assert_eq!(connect_version(head), None);
+        }
+        for head in
+            [&b"\0\x04mqtt\x04"[..], b"\0\x04MQTU\x04", b"\0\0\x04", b"\0\x06MQIsdp\x04", b"\0\x05MQTT\0\x04"]
+        {
+            assert!(is_malformed(connected(&packet(0x10, &[head, &[2, 0, 0, 0, 0]]))), "{head:?}");
+        }
+        assert_eq!(connect_version(V311), Some(Version::V311));
+        assert_eq!(connect_version(V5), Some(Version::V5));
+        assert_eq!(connect_version(&V5[..6]), None);
+    }
+
+    #[test]
+    fn flags_are_checked_in_every_combination() {
+        for (head, v5) in [(V311, false), (V5, true)] {
+            for flags in 0..=255u8 {
+                let block: &[u8] = if v5 { &[0] } else { &[] };
+                let will = if flags & 4 != 0 { [block, b"\0\x01w\0\0"].concat() } else { Vec::new() };
+                let user: &[u8] = if flags & 0x80 != 0 { b"\0\x01u" } else { b"" };
+                let password: &[u8] = if flags & 0x40 != 0 { b"\0\x01p" } else { b"" };
+                let bytes = packet(0x10, &[head, &[flags, 0, 0], block, b"\0\x01c", &will, user, password]);
+                let reserved = flags & 1 != 0;
+                let will_bits = flags & 0x18 == 0x18 || (flags & 4 == 0 && flags & 0x38 != 0);
+                let lone_password = !v5 && flags & 0xC0 == 0x40;
+                let result = connected(&bytes);
+                assert_eq!(
+                    result.is_ok(),
+                    !(reserved || will_bits || lone_password),
+                    "{flags:08b} {result:?}"
+                );
+                assert!(result.is_ok() || is_malformed(result));
+            }
+        }
+    }
+
+    #[test]
+    fn every_cut_and_every_addition_is_malformed() {
+        let whole = packet(
+            0x10,
+            &[V5, &[0xC6, 0, 60, 3, 0x21, 0, 5], b"\0\x02id", b"\0\0\x01w\0\x01p", b"\0\x01u", b"\0\x01p"],
+        );
+        assert!(connected(&whole).is_ok());
+        for cut in 2..whole.len() {
+            assert!(is_malformed(connected(&packet(0x10, &[&whole[2..cut]]))), "{cut}");
+        }
+        assert!(is_malformed(connected(&packet(0x10, &[&whole[2..], &[0]]))));
+    }
+
+    #[test]
+    fn properties_are_the_ones_of_connect_and_legal() {
+        for block in [
+            &b"\x21\0\0"[..],
+            b"\x27\0\0\0\0",
+            b"\x17\x02",
+            b"\x19\x02",
+            b"\x16\0\x01d",
+            b"\x21\0\x01\x21\0\x01",
+        ] {
+            assert!(is_protocol_error(connected(&with(block))), "{block:?}");
+        }
+        for block in [
+            &b"\x23\0\x01"[..],
+            b"\x18\0\0\0\0",
+            b"\x00\0",
+            b"\x7F\0",
+            b"\x80\x01\0",
+            b"\x26\0\x01a",
+            b"\x21\0",
+        ] {
+            assert!(is_malformed(connected(&with(block))), "{block:?}");
+        }
+    }
+
+    #[test]
+    fn user_properties_are_counted() {
+        // Attack 19.
+        let limits =
+            DecodeLimits { user_properties_max: 2, properties_bytes_max: 20, ..DecodeLimits::default() };
+        let connect = |count: usize, size: usize| {
+            let value = "v".repeat(size);
+            let block: Vec<u8> = [b"\x26\0\0\0", &[size as u8][..], value.as_bytes()].concat().repeat(count);
+            let body = [V5, &[2, 0, 0, block.len() as u8], &block, b"\0\0"].concat();
+            decode(0x10, &body, Version::V5, Client, &limits).err()
+        };
+        assert_eq!(connect(2, 5), None);
+        assert_eq!(connect(3, 0), Some(Error::LimitExceeded("user properties in one packet")));
+        assert_eq!(connect(2, 6), Some(Error::LimitExceeded("bytes of properties in one packet")));
+    }
+
+    #[test]
+    fn client_identifier_is_clean_and_bounded() {
+        let id = |head: &[u8], flags: u8, id: &[u8]| {
+            let block: &[u8] = if head == V5 { &[0] } else { &[] };
+            let length = (id.len() as u16).to_be_bytes();
+            connected(&packet(0x10, &[head, &[flags, 0, 0], block, &length, id])).err()
+        };
+        let invalid = |error| matches!(error, Some(Error::InvalidClientId(_)));
+        assert_eq!(id(V5, 0, b""), None);
+        assert_eq!(id(V311, 2, b""), None);
+        assert!(invalid(id(V311, 0, b"")));
+        assert_eq!(id(V311, 0, &[b'x'; 256]), None);
+        assert!(invalid(id(V311, 0, &[b'x'; 257])));
+        assert!(invalid(id(V5, 2, b"a\nb")));
+        assert!(invalid(id(V5, 2, "a\u{FFFF}".as_bytes())));
+        assert!(matches!(id(V5, 2, b"\xFF"), Some(Error::Malformed(_))));
+        assert!(matches!(id(V5, 2, b"a\0"), Some(Error::Malformed(_))));
+    }
+
+    #[test]
+    fn will_is_a_message_that_could_be_published() {
+        let will = |topic: &[u8]| {
+            connected(&packet(0x10, &[V311, &[6, 0, 0], b"\0\x01c", &[0, topic.len() as u8], topic, b"\0\0"]))
+                .err()
+        };
+        assert_eq!(will(b"a/b"), None);
+        assert_eq!(will(b""), Some(Error::InvalidTopic(TopicError::Empty)));
+        assert_eq!(will(b"a/#"), Some(Error::InvalidTopic(TopicError::WildcardInName)));
+        assert!(matches!(will(b"\xC0\x80"), Some(Error::Malformed(_))));
+        // A property of CONNECT among those of the will.
+        let bytes = packet(0x10, &[V5, &[6, 0, 0, 0], b"\0\x01c", b"\x03\x21\0\x01", b"\0\x01w\0\0"]);
+        assert!(is_malformed(connected(&bytes)));
+    }
+
+    #[test]
+    fn credentials_are_bounded() {
+        let limits = DecodeLimits { username_bytes_max: 2, password_bytes_max: 2, ..DecodeLimits::default() };
+        let login = |fields: &[u8]| {
+            let body = [V311, &[0xC2, 0, 0], b"\0\0", fields].concat();
+            decode(0x10, &body, Version::V311, Client, &limits).err()
+        };
+        assert_eq!(login(b"\0\x02us\0\x02pw"), None);
+        assert!(matches!(login(b"\0\x03use\0\x02pw"), Some(Error::LimitExceeded(_))));
+        assert!(matches!(login(b"\0\x02us\0\x03pwd"), Some(Error::LimitExceeded(_))));
+        assert!(matches!(login(b"\0\x02u\n\0\x02pw"), Some(Error::Malformed(_))));
+    }
+
+    #[test]
+    fn connack_codes_and_flags_are_checked() {
+        for code in 0..=255u8 {
+            assert_eq!(read(&[0x20, 2, 0, code], Version::V311, Server).is_ok(), code <= 5, "0x{code:02X}");
+            let v5 = [
+                0, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95, 0x97,
+                0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9F,
+            ]
+            .contains(&code);
+            assert_eq!(read(&[0x20, 3, 0, code, 0], Version::V5, Server).is_ok(), v5, "0x{code:02X}");
+        }
+        assert!(is_malformed(read(&[0x20, 2, 2, 0], Version::V311, Server)));
+        assert!(is_protocol_error(read(&[0x20, 2, 1, 5], Version::V311, Server)));
+        assert!(is_malformed(read(&[0x20, 3, 0, 0, 0], Version::V311, Server)));
+        assert!(is_protocol_error(read(&[0x20, 5, 0, 0, 2, 0x24, 2], Version::V5, Server)));
+    }
+}

@@ -135,3 +135,90 @@ fn properties<'a>(
     let raw = reader.take(length as usize)?;
     Properties::check(raw, allowed, 0, &limits.block(), each)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Decodes a whole packet under the default limits.
+    pub(super) fn read(packet: &[u8], version: Version, sender: Sender) -> Result<Packet<'_>, Error> {
+        let frame = crate::peek(packet, u32::MAX)?.expect("a whole fixed header");
+        assert_eq!(frame.total_len, packet.len(), "the test's packet has a wrong length");
+        decode(frame.first, &packet[frame.header_len..], version, sender, &DecodeLimits::default())
+    }
+
+    /// Puts a fixed header in front of the parts.
+    pub(super) fn packet(first: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let body = parts.concat();
+        let mut packet = vec![first];
+        crate::varint::write(&mut packet, body.len() as u32);
+        packet.extend_from_slice(&body);
+        packet
+    }
+
+    pub(super) fn is_malformed<T>(result: Result<T, Error>) -> bool {
+        matches!(result, Err(Error::Malformed(_)))
+    }
+
+    pub(super) fn is_protocol_error<T>(result: Result<T, Error>) -> bool {
+        matches!(result, Err(Error::ProtocolError(_)))
+    }
+
+    const BOTH: [(Version, Sender); 4] = [
+        (Version::V311, Sender::Client),
+        (Version::V311, Sender::Server),
+        (Version::V5, Sender::Client),
+        (Version::V5, Sender::Server),
+    ];
+
+    #[test]
+    fn reserved_flags_of_every_type_are_checked() {
+        // MQTT-2.1.3-1; type 3 has flags of its own.
+        for packet_type in (1u8..=15).filter(|&packet_type| packet_type != 3) {
+            let right = if matches!(packet_type, 6 | 8 | 10) { 2 } else { 0 };
+            for flags in (0u8..16).filter(|&flags| flags != right) {
+                for (version, sender) in BOTH {
+                    let result =
+                        decode(packet_type << 4 | flags, &[0, 1], version, sender, &DecodeLimits::default());
+                    assert!(is_malformed(result), "type {packet_type} flags {flags}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_side_sends_only_its_own_packets() {
+        let limits = DecodeLimits::default();
+        for version in [Version::V311, Version::V5] {
+            for first in [0x20, 0x90, 0xB0, 0xD0] {
+                assert!(is_protocol_error(decode(first, &[0, 0], version, Sender::Client, &limits)));
+            }
+            for first in [0x10, 0x82, 0xA2, 0xC0] {
+                assert!(is_protocol_error(decode(first, &[], version, Sender::Server, &limits)));
+            }
+        }
+        assert!(is_protocol_error(decode(0xE0, &[], Version::V311, Sender::Server, &limits)));
+        assert!(decode(0xE0, &[], Version::V5, Sender::Server, &limits).is_ok());
+        assert!(decode(0xE0, &[], Version::V311, Sender::Client, &limits).is_ok());
+    }
+
+    #[test]
+    fn types_that_the_version_does_not_have_are_malformed() {
+        let limits = DecodeLimits::default();
+        for sender in [Sender::Client, Sender::Server] {
+            assert!(is_malformed(decode(0xF0, &[], Version::V311, sender, &limits)));
+            assert!(is_malformed(decode(0x00, &[], Version::V5, sender, &limits)));
+        }
+    }
+
+    #[test]
+    fn pings_have_no_content() {
+        let limits = DecodeLimits::default();
+        for version in [Version::V311, Version::V5] {
+            assert_eq!(decode(0xC0, &[], version, Sender::Client, &limits), Ok(Packet::PingReq));
+            assert_eq!(decode(0xD0, &[], version, Sender::Server, &limits), Ok(Packet::PingResp));
+            assert!(is_malformed(decode(0xC0, &[0], version, Sender::Client, &limits)));
+            assert!(is_malformed(decode(0xD0, &[0], version, Sender::Server, &limits)));
+        }
+    }
+}

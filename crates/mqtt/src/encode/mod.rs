@@ -109,3 +109,109 @@ fn sendable(text: &str) -> &str {
         &text[..text.floor_char_boundary(usize::from(u16::MAX))]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Ack, AckKind, ConnAck, Disconnect, PropertiesBuilder, ReasonCode, SubAck, Version};
+
+    fn bytes(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        // A packet is appended; what stands before it stays.
+        let mut out = vec![0xAA];
+        encode(&mut out);
+        assert_eq!(out.remove(0), 0xAA);
+        out
+    }
+
+    fn ack(kind: AckKind, reason: ReasonCode) -> Ack<'static> {
+        Ack { kind, packet_id: 0x0102, reason, reason_string: None, properties: Properties::EMPTY }
+    }
+
+    #[test]
+    fn acknowledgements_take_their_shortest_form() {
+        for (kind, first) in [
+            (AckKind::PubAck, 0x40),
+            (AckKind::PubRec, 0x50),
+            (AckKind::PubRel, 0x62),
+            (AckKind::PubComp, 0x70),
+        ] {
+            for version in [Version::V311, Version::V5] {
+                let success = bytes(|out| encode_ack(out, version, &ack(kind, ReasonCode::SUCCESS)));
+                assert_eq!(success, [first, 2, 1, 2]);
+            }
+            let failed = ack(kind, ReasonCode::QUOTA_EXCEEDED);
+            assert_eq!(bytes(|out| encode_ack(out, Version::V5, &failed)), [first, 3, 1, 2, 0x97]);
+            assert_eq!(bytes(|out| encode_ack(out, Version::V311, &failed)), [first, 2, 1, 2]);
+            let told = Ack { reason_string: Some("no"), ..failed };
+            let expected = [first, 9, 1, 2, 0x97, 5, 0x1F, 0, 2, b'n', b'o'];
+            assert_eq!(bytes(|out| encode_ack(out, Version::V5, &told)), expected);
+            assert_eq!(bytes(|out| encode_ack(out, Version::V311, &told)), [first, 2, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn connack_of_3_1_1_has_a_return_code() {
+        for (reason, code) in [
+            (ReasonCode::SUCCESS, 0),
+            (ReasonCode::UNSUPPORTED_PROTOCOL_VERSION, 1),
+            (ReasonCode::CLIENT_IDENTIFIER_NOT_VALID, 2),
+            (ReasonCode::SERVER_BUSY, 3),
+            (ReasonCode::BAD_USER_NAME_OR_PASSWORD, 4),
+            (ReasonCode::NOT_AUTHORIZED, 5),
+            (ReasonCode::BANNED, 5),
+        ] {
+            let connack = ConnAck { reason, session_present: true, ..ConnAck::default() };
+            let present = u8::from(reason == ReasonCode::SUCCESS);
+            assert_eq!(bytes(|out| encode_connack(out, Version::V311, &connack)), [0x20, 2, present, code]);
+        }
+    }
+
+    #[test]
+    fn suback_of_3_1_1_knows_one_failure_and_unsuback_nothing() {
+        let suback = SubAck {
+            packet_id: 5,
+            reason_string: Some("not for 3.1.1"),
+            properties: Properties::EMPTY,
+            reasons: &[0, 1, 2, 0x87, 0x8F],
+        };
+        let encoded = bytes(|out| encode_suback(out, Version::V311, &suback));
+        assert_eq!(encoded, [0x90, 7, 0, 5, 0, 1, 2, 0x80, 0x80]);
+        assert_eq!(bytes(|out| encode_unsuback(out, Version::V311, &suback)), [0xB0, 2, 0, 5]);
+    }
+
+    #[test]
+    fn disconnect_takes_its_shortest_form() {
+        let mut disconnect = Disconnect::default();
+        assert_eq!(bytes(|out| encode_disconnect(out, Version::V5, &disconnect)), [0xE0, 0]);
+        disconnect.reason = ReasonCode::SERVER_SHUTTING_DOWN;
+        assert_eq!(bytes(|out| encode_disconnect(out, Version::V5, &disconnect)), [0xE0, 1, 0x8B]);
+        assert_eq!(bytes(|out| encode_disconnect(out, Version::V311, &disconnect)), [0xE0, 0]);
+        let user = PropertiesBuilder::new().user_property("a", "b");
+        disconnect.properties = user.properties();
+        let expected = [0xE0, 9, 0x8B, 7, 0x26, 0, 1, b'a', 0, 1, b'b'];
+        assert_eq!(bytes(|out| encode_disconnect(out, Version::V5, &disconnect)), expected);
+    }
+
+    #[test]
+    fn lengths_of_more_than_one_byte_are_put_in_place() {
+        let text = "x".repeat(300);
+        let disconnect = Disconnect { reason_string: Some(&text), ..Disconnect::default() };
+        let encoded = bytes(|out| encode_disconnect(out, Version::V5, &disconnect));
+        // 1 reason, 2 bytes of property length, 1 identifier, 2 bytes of text length, 300 of text.
+        assert_eq!(encoded[..6], [0xE0, 0xB2, 0x02, 0, 0xAF, 0x02]);
+        assert_eq!(encoded.len(), 3 + 306);
+    }
+
+    #[test]
+    #[cfg(not(debug_assertions))]
+    fn what_is_too_long_for_the_protocol_is_cut_at_a_character() {
+        let text = "é".repeat(40_000);
+        let disconnect = Disconnect { reason_string: Some(&text), ..Disconnect::default() };
+        let encoded = bytes(|out| encode_disconnect(out, Version::V5, &disconnect));
+        let frame = crate::peek(&encoded, u32::MAX).unwrap().unwrap();
+        assert_eq!(frame.total_len, encoded.len());
+        let body = &encoded[frame.header_len..];
+        let limits = crate::DecodeLimits { properties_bytes_max: 1 << 20, ..Default::default() };
+        assert!(crate::decode(frame.first, body, Version::V5, crate::Sender::Server, &limits).is_ok());
+    }
+}
