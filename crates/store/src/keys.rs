@@ -114,6 +114,10 @@ impl Keys {
         Ok(Keys { path: None, keys: keys.collect::<Result<_, Error>>()? })
     }
 
+    pub(crate) fn parse_for_fuzzing(text: &[u8]) -> bool {
+        parse(text).is_ok()
+    }
+
     /// The key that encrypts what is written from now on.
     pub fn current_id(&self) -> KeyId {
         self.keys[0].0

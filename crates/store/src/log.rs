@@ -1,9 +1,10 @@
 //! The log as one thread sees it: append, sync, rotate, checkpoint, close. No threads and no clock in here.
 
 use crate::{
-    Disk, Error, Keys, Options, Preallocate,
+    Disk, Error, Keys, Options, Preallocate, Recovery,
     layout::{FRAME_BYTES_TARGET, FRAME_HEADER_BYTES, Link, RECORD_PREFIX_BYTES, Records, segment_name},
     manifest::Manifest,
+    repair,
     segment::SegmentWriter,
 };
 use std::sync::Arc;
@@ -35,8 +36,21 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    /// Verifies the log in `disk`, repairs what may be repaired, and goes on with a new segment.
+    pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        keys: Keys,
+        options: &Options,
+    ) -> Result<(Log, Recovery), Error> {
+        let (manifest, leftovers, recovery) = repair::prepare(disk, &keys, options.accept_damage)?;
+        let log = Log::start(Arc::clone(disk), keys, manifest, options)?;
+        // Only after the new manifest stands are the files it disowned removed.
+        repair::remove(&**disk, &leftovers)?;
+        Ok((log, recovery))
+    }
+
     /// Continues the log that `manifest` describes, all of whose segments have ended, with a new segment.
-    pub(crate) fn start(
+    fn start(
         disk: Arc<dyn Disk>,
         keys: Keys,
         mut manifest: Manifest,
@@ -83,11 +97,6 @@ impl Log {
     /// True when something was appended since the last sync.
     pub(crate) fn is_dirty(&self) -> bool {
         self.active.is_dirty()
-    }
-
-    /// Ends the active segment, durably, and begins another.
-    pub(crate) fn rotate(&mut self) -> Result<(), Error> {
-        self.guarded(Log::next)
     }
 
     /// Begins a segment from which a checkpoint's records are written; returns it.

@@ -3,7 +3,6 @@
 use crate::{
     Disk, Error, Keys, Options, Producer, Recovery, Stats,
     log::Log,
-    repair,
     shared::{Command, Shared},
     writer,
 };
@@ -35,10 +34,7 @@ impl Store {
             _ => Error::Io { operation: "lock", path: disk.path(""), source },
         })?;
         keys.check_file()?;
-        let (manifest, leftovers, recovery) = repair::prepare(&disk, &keys, options.accept_damage)?;
-        let log = Log::start(Arc::clone(&disk), keys, manifest, &options)?;
-        // Only after the new manifest stands are the files it disowned removed.
-        repair::remove(&*disk, &leftovers)?;
+        let (log, recovery) = Log::open(&disk, keys, &options)?;
         let shared = Arc::new(Shared::new(options.producers, options.queue_bytes_max));
         let thread = thread::Builder::new()
             .name("ravelin-store".into())
