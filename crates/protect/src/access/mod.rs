@@ -1,0 +1,215 @@
+//! Who may publish, receive and subscribe to what, in the syntax of Mosquitto's `acl_file`.
+//!
+//! ```text
+//! topic read public/#            # before the first `user`: for anonymous clients
+//!
+//! user meter-7
+//! topic write readings/meter-7
+//! topic read commands/meter-7/+
+//! topic deny commands/meter-7/debug
+//!
+//! pattern write status/%c        # for every client: %c is its Client Identifier, %u its identity
+//! ```
+//!
+//! What no rule allows is denied, and what a `deny` rule names is denied whatever else allows it. A file without
+//! rules denies everything.
+//!
+//! What Ravelin does more than Mosquitto:
+//! * **A subscription is checked when it is made**, not only on delivery: its filter must be covered by one rule that
+//!   allows reading (and not be covered by a denial). A filter that merely overlaps with what may be read is refused.
+//!   Delivery is checked for each topic as well, so a denial within a filter holds.
+//! * **`topic subscribe F`** (not in Mosquitto, where that is an error) allows to subscribe to filters within `F` but
+//!   not to receive what no `read` rule allows: with `topic subscribe #` a client may subscribe as broadly as with
+//!   Mosquitto.
+//! * **A denial wins everywhere**, also one in a `pattern` over an allowance in a `user` section.
+//! * **Names with `+`, `#` or `/`** (CVE-2017-7650) never make a pattern allow something, and a pattern that denies
+//!   holds for them in any case.
+//! * **Nobody publishes to `$SYS`.** Reading it takes a rule that begins with `$SYS`; `#` does not reach it.
+
+mod parse;
+mod trie;
+
+use crate::{Error, FileErrors, file};
+use ravelin_event::Principal;
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use trie::{Names, Terminal, Trie};
+
+/// Largest access-rules file.
+pub const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// What a client wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Publish to a topic.
+    Publish,
+    /// Be delivered a message of a topic.
+    Receive,
+    /// Subscribe to a filter.
+    Subscribe,
+}
+
+/// One rule of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The line it stands on, from 1.
+    pub line: usize,
+    /// The line's text.
+    pub text: String,
+}
+
+/// A decision and what it rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision<'a> {
+    /// Whether the action is allowed.
+    pub allowed: bool,
+    /// The rule that decided; `None` is the default: no rule allows it.
+    pub rule: Option<&'a Rule>,
+}
+
+type Sections = HashMap<Box<str>, Trie, foldhash::fast::FixedState>;
+
+/// The compiled rules. Immutable: a reload compiles the file again and swaps the whole.
+#[derive(Clone)]
+pub struct AccessRules {
+    anonymous: Trie,
+    users: Sections,
+    patterns: Trie,
+    rules: Vec<Rule>,
+    everything: bool,
+}
+
+impl AccessRules {
+    /// No rules: everything is denied.
+    pub fn deny_everything() -> AccessRules {
+        AccessRules {
+            anonymous: Trie::default(),
+            users: Sections::default(),
+            patterns: Trie::default(),
+            rules: Vec::new(),
+            everything: false,
+        }
+    }
+
+    /// Everyone may do everything (but publish to `$SYS`). For test suites and benchmarks.
+    pub fn allow_everything() -> AccessRules {
+        AccessRules { everything: true, ..AccessRules::deny_everything() }
+    }
+
+    /// Reads the file at `path`.
+    pub fn load(path: &Path) -> Result<AccessRules, Error> {
+        let text = file::read_text(path, FILE_BYTES_MAX)?;
+        Ok(AccessRules::parse(&text, &path.display().to_string())?)
+    }
+
+    /// Parses the text of a rules file; `name` is what errors call it. Never panics, whatever the text. A file with an
+    /// error gives no rules at all: a denial that was misspelt must not be missing.
+    pub fn parse(text: &str, name: &str) -> Result<AccessRules, FileErrors> {
+        parse::parse(text, name)
+    }
+
+    /// How many rules there are.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there are no rules.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Whether `principal` may publish to `topic`.
+    pub fn may_publish(&self, principal: &Principal, topic: &str) -> bool {
+        !is_sys(topic) && self.decide(principal, trie::WRITE, topic)
+    }
+
+    /// Whether `principal` may be delivered a message of `topic`.
+    pub fn may_receive(&self, principal: &Principal, topic: &str) -> bool {
+        self.decide(principal, trie::READ, topic)
+    }
+
+    /// Whether `principal` may subscribe to `filter` (also one that begins with `$share/group/`).
+    pub fn may_subscribe(&self, principal: &Principal, filter: &str) -> bool {
+        self.decide(principal, trie::READ | trie::SUBSCRIBE, shared(filter))
+    }
+
+    /// The decision on an action, and the rule that it rests on. Slower than `may_..`; always of the same opinion.
+    pub fn explain(&self, principal: &Principal, action: Action, topic: &str) -> Decision<'_> {
+        let (access, topic) = match action {
+            Action::Publish if is_sys(topic) => return Decision { allowed: false, rule: None },
+            Action::Publish => (trie::WRITE, topic),
+            Action::Receive => (trie::READ, topic),
+            Action::Subscribe => (trie::READ | trie::SUBSCRIBE, shared(topic)),
+        };
+        if self.everything {
+            return Decision { allowed: true, rule: None };
+        }
+        let mut allowing = None;
+        let denying = self.visit(principal, topic, &mut |terminal, denials_only| {
+            if let Some(rule) = terminal.denied_by {
+                return ControlFlow::Break(rule);
+            }
+            if !denials_only && terminal.allowed & access != 0 {
+                let first =
+                    terminal.allowed_by.iter().filter(|(bits, _)| bits & access != 0).map(|(_, rule)| *rule);
+                allowing = first.chain(allowing).min();
+            }
+            ControlFlow::Continue(())
+        });
+        let rule = |index: u32| self.rules.get(index as usize);
+        match denying {
+            ControlFlow::Break(index) => Decision { allowed: false, rule: rule(index) },
+            ControlFlow::Continue(()) => {
+                Decision { allowed: allowing.is_some(), rule: allowing.and_then(rule) }
+            }
+        }
+    }
+
+    fn decide(&self, principal: &Principal, access: u8, topic: &str) -> bool {
+        if self.everything {
+            return true;
+        }
+        let mut allowed = false;
+        let end = self.visit(principal, topic, &mut |terminal, denials_only| {
+            if terminal.denied_by.is_some() {
+                return ControlFlow::Break(());
+            }
+            allowed |= !denials_only && terminal.allowed & access != 0;
+            ControlFlow::Continue(())
+        });
+        end.is_continue() && allowed
+    }
+
+    /// Calls `found` for whatever applies to the principal and covers the topic (or filter).
+    fn visit<B>(
+        &self,
+        principal: &Principal,
+        topic: &str,
+        found: &mut impl FnMut(&Terminal, bool) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let section = match &principal.identity {
+            None => Some(&self.anonymous),
+            Some(identity) => self.users.get(&**identity),
+        };
+        if let Some(section) = section {
+            section.visit(topic, &Names::NONE, found)?;
+        }
+        if self.patterns.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        self.patterns.visit(topic, &Names::of(principal), found)
+    }
+}
+
+fn is_sys(topic: &str) -> bool {
+    topic.strip_prefix("$SYS").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The filter of a shared subscription.
+fn shared(filter: &str) -> &str {
+    match filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/')) {
+        Some((_, filter)) => filter,
+        None => filter,
+    }
+}

@@ -1,0 +1,150 @@
+//! From a client certificate to an identity. The chain was verified by TLS; this reads the names, strictly.
+
+use crate::IdentityFrom;
+use aws_lc_rs::digest;
+use std::sync::Arc;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Longest identity, in bytes.
+const IDENTITY_BYTES_MAX: usize = 256;
+/// More names than this in a certificate are not looked at: it is refused.
+const NAMES_MAX: usize = 64;
+
+/// What Ravelin reads in a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// SHA-256 of the certificate, in lower-case hex.
+    pub fingerprint: Arc<str>,
+    /// End of validity, in seconds since the Unix epoch.
+    pub not_after_s: i64,
+    /// Serial number, in lower-case hex.
+    pub serial: String,
+    common_names: Vec<Result<String, IdentityError>>,
+    dns: Vec<Result<String, IdentityError>>,
+    uris: Vec<Result<String, IdentityError>>,
+    emails: Vec<Result<String, IdentityError>>,
+}
+
+/// Why a certificate gives no identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// The bytes are not a certificate.
+    #[error("not an X.509 certificate")]
+    Malformed,
+    /// It has no such name.
+    #[error("it has no name of the kind that is asked for")]
+    Missing,
+    /// It has several Common Names: which one is meant cannot be known.
+    #[error("it has more than one Common Name")]
+    Ambiguous,
+    /// It has more names than are looked at.
+    #[error("it has too many names")]
+    TooMany,
+    /// The name is empty or too long.
+    #[error("the name is empty or longer than {IDENTITY_BYTES_MAX} bytes")]
+    Length,
+    /// The name has a character that could change the meaning of a rule or of a log line.
+    #[error(
+        "the name has a character that no identity may have (control, `+`, `#`, `/`, or a space at an end)"
+    )]
+    Character,
+    /// The name is of a string type that is not plain text.
+    #[error("the name is not of a text type")]
+    Encoding,
+}
+
+impl CertificateFacts {
+    /// Reads a certificate in DER form. Never panics, whatever the bytes.
+    pub fn parse(der: &[u8]) -> Result<CertificateFacts, IdentityError> {
+        let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| IdentityError::Malformed)?;
+        if !rest.is_empty() {
+            return Err(IdentityError::Malformed);
+        }
+        let mut facts = CertificateFacts {
+            fingerprint: hex(digest::digest(&digest::SHA256, der).as_ref()).into(),
+            not_after_s: certificate.validity().not_after.timestamp(),
+            serial: hex(certificate.raw_serial()),
+            common_names: Vec::new(),
+            dns: Vec::new(),
+            uris: Vec::new(),
+            emails: Vec::new(),
+        };
+        for name in certificate.subject().iter_common_name() {
+            facts.common_names.push(name.as_str().map(str::to_owned).map_err(|_| IdentityError::Encoding));
+        }
+        let alternatives = certificate.subject_alternative_name().map_err(|_| IdentityError::Malformed)?;
+        for name in alternatives.iter().flat_map(|extension| &extension.value.general_names) {
+            match name {
+                GeneralName::DNSName(dns) => facts.dns.push(Ok((*dns).to_owned())),
+                GeneralName::URI(uri) => facts.uris.push(Ok((*uri).to_owned())),
+                GeneralName::RFC822Name(email) => facts.emails.push(Ok((*email).to_owned())),
+                // A name that cannot be read could be the one that is asked for: it is kept, as an error.
+                GeneralName::Invalid(tag, _) => match tag.0 {
+                    1 => facts.emails.push(Err(IdentityError::Encoding)),
+                    2 => facts.dns.push(Err(IdentityError::Encoding)),
+                    6 => facts.uris.push(Err(IdentityError::Encoding)),
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+        let names = facts.common_names.len() + facts.dns.len() + facts.uris.len() + facts.emails.len();
+        if names > NAMES_MAX { Err(IdentityError::TooMany) } else { Ok(facts) }
+    }
+
+    /// The identity that the certificate gives its holder.
+    pub fn identity(&self, from: IdentityFrom) -> Result<Arc<str>, IdentityError> {
+        let names = match from {
+            IdentityFrom::CommonName if self.common_names.len() > 1 => return Err(IdentityError::Ambiguous),
+            IdentityFrom::CommonName => &self.common_names,
+            IdentityFrom::SanDns => &self.dns,
+            IdentityFrom::SanUri => &self.uris,
+            IdentityFrom::SanEmail => &self.emails,
+        };
+        let name = names.first().ok_or(IdentityError::Missing)?.as_ref().map_err(|error| *error)?;
+        match from {
+            IdentityFrom::SanUri => check_uri(name)?,
+            _ => check_identity(name)?,
+        }
+        Ok(name.as_str().into())
+    }
+}
+
+/// Whether `name` can be an identity: not empty, not too long, and without a character that could change the meaning
+/// of an access rule (CVE-2017-7650) or of a log line.
+pub fn check_identity(name: &str) -> Result<(), IdentityError> {
+    check_text(name)?;
+    if name.contains(['+', '#', '/']) { Err(IdentityError::Character) } else { Ok(()) }
+}
+
+/// A URI has slashes (`spiffe://plant/meter-7`); the pattern rules never match such an identity, `user` rules do.
+fn check_uri(name: &str) -> Result<(), IdentityError> {
+    check_text(name)?;
+    if name.contains(['+', '#']) { Err(IdentityError::Character) } else { Ok(()) }
+}
+
+fn check_text(name: &str) -> Result<(), IdentityError> {
+    if name.is_empty() || name.len() > IDENTITY_BYTES_MAX {
+        return Err(IdentityError::Length);
+    }
+    let bad = |c: char| {
+        c.is_control()
+            // Line and paragraph separators, and what reverses or hides text in a log.
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}')
+            || matches!(c, '\u{2060}'..='\u{2069}' | '\u{FEFF}' | '\u{FFF0}'..='\u{FFFF}')
+    };
+    if name.contains(bad) || name.trim() != name { Err(IdentityError::Character) } else { Ok(()) }
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}

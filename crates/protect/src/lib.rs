@@ -1,0 +1,32 @@
+//! Who may connect and do what: passwords, certificates, SCRAM, access rules, private CA.
+//!
+//! * [`Authenticator`] turns a connection attempt into a [`Principal`](ravelin_event::Principal) or a refusal, by the
+//!   policy of the listener. It is an immutable snapshot: a reload builds another one and swaps it in.
+//! * [`AccessRules`] says what a principal may publish, receive and subscribe to.
+//! * [`PasswordFile`], [`scram`], [`CertificateFacts`] are what the authenticator knows.
+//! * [`pki`] issues certificates, [`Trust`] says which are accepted, [`tls`] makes the configuration of a listener.
+//!
+//! No socket, no thread, no clock: files are read when asked to, time and random bytes are arguments where a test
+//! needs to choose them. Everything fails closed, and no secret has a `Debug` or outlives its use.
+
+pub mod access;
+mod authenticate;
+mod certificate;
+mod error;
+pub mod file;
+pub mod password;
+pub mod pki;
+mod policy;
+pub mod scram;
+mod secret;
+pub mod tls;
+mod trust;
+
+pub use access::AccessRules;
+pub use authenticate::{Attempt, Authenticator, Exchange, Pending, Step};
+pub use certificate::{CertificateFacts, IdentityError, check_identity};
+pub use error::{Error, FileError, FileErrors};
+pub use password::{HashJob, PasswordFile};
+pub use policy::{BindClientId, ClientCertificate, IdentityFrom, ListenerPolicy, Methods};
+pub use secret::{NodeSecret, Secret, random};
+pub use trust::Trust;

@@ -1,0 +1,161 @@
+//! Reads password files: those of `mosquitto_passwd`, argon2id in PHC form, and SCRAM entries.
+//!
+//! ```text
+//! # a comment
+//! alice:$argon2id$v=19$m=19456,t=2,p=1$<salt>$<hash>
+//! alice:$scram-sha-256$i=16384,s=<salt>,sk=<stored key>,server=<server key>
+//! bob:$7$101$<salt>$<hash>
+//! carol:$6$<salt>$<hash>
+//! ```
+//!
+//! Strict: a line that is blank, malformed or says something twice is an error that names its place, and a file with
+//! an error is not used at all (CVE-2018-12551 let such a line admit anyone).
+
+use super::hash::StoredHash;
+use super::job::HashJob;
+use crate::scram::ScramVerifier;
+use crate::{Error, FileError, FileErrors, NodeSecret, Secret, file};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Largest password file.
+pub const FILE_BYTES_MAX: u64 = 64 << 20;
+/// Most lines in a password file.
+pub const LINES_MAX: usize = 500_000;
+const LINE_BYTES_MAX: usize = 1024;
+/// More errors than these are not collected.
+const ERRORS_MAX: usize = 100;
+
+/// What the file knows of one user.
+#[derive(Clone, Default)]
+pub struct User {
+    /// The hash for user name and password.
+    pub password: Option<Arc<StoredHash>>,
+    /// The verifier for SCRAM-SHA-256.
+    pub scram: Option<Arc<ScramVerifier>>,
+}
+
+/// The users of a password file.
+#[derive(Clone)]
+pub struct PasswordFile {
+    users: HashMap<Box<str>, User>,
+    /// All hashes and verifiers, in file order: an unknown user is answered with the cost of one of them.
+    hashes: Vec<Arc<StoredHash>>,
+    verifiers: Vec<Arc<ScramVerifier>>,
+}
+
+impl PasswordFile {
+    /// A file without users: nobody can log in.
+    pub fn empty() -> PasswordFile {
+        PasswordFile { users: HashMap::new(), hashes: Vec::new(), verifiers: Vec::new() }
+    }
+
+    /// Reads the file at `path`.
+    pub fn load(path: &Path) -> Result<PasswordFile, Error> {
+        let text = file::read_text(path, FILE_BYTES_MAX)?;
+        Ok(PasswordFile::parse(&text, &path.display().to_string())?)
+    }
+
+    /// Parses the text of a password file; `name` is what errors call it. Never panics, whatever the text.
+    pub fn parse(text: &str, name: &str) -> Result<PasswordFile, FileErrors> {
+        let mut parsed = PasswordFile::empty();
+        let mut errors = Vec::new();
+        let name: Arc<str> = name.into();
+        for (index, line) in text.lines().enumerate() {
+            let result = if index >= LINES_MAX {
+                Err((1, format!("the file has more than {LINES_MAX} lines"), "split it".to_string()))
+            } else {
+                parsed.line(line)
+            };
+            if let Err((column, what, help)) = result {
+                errors.push(FileError { file: name.clone(), line: index + 1, column, what, help });
+                if errors.len() >= ERRORS_MAX || index >= LINES_MAX {
+                    break;
+                }
+            }
+        }
+        if errors.is_empty() { Ok(parsed) } else { Err(FileErrors(errors)) }
+    }
+
+    fn line(&mut self, line: &str) -> Result<(), (usize, String, String)> {
+        if line.starts_with('#') {
+            return Ok(());
+        }
+        let at_start = |what: &str, help: &str| (1, what.to_string(), help.to_string());
+        if line.trim().is_empty() {
+            return Err(at_start("the line is blank", "delete it"));
+        }
+        if line.len() > LINE_BYTES_MAX {
+            return Err(at_start(&format!("the line is longer than {LINE_BYTES_MAX} bytes"), "delete it"));
+        }
+        let Some((user, hash)) = line.split_once(':') else {
+            return Err(at_start(
+                "there is no `:`",
+                "write `user:hash`, with `ravelin passwd` or `mosquitto_passwd`",
+            ));
+        };
+        super::check_user(user).map_err(|error| at_start(&error.to_string(), "choose another name"))?;
+        let column = user.chars().count() + 2;
+        let help = || "set it again with `ravelin passwd` or `mosquitto_passwd`".to_string();
+        let twice =
+            || (1, format!("{user:?} stands twice in the file"), "delete one of the lines".to_string());
+        if hash.is_empty() {
+            return Err((column, "the hash is empty".into(), help()));
+        }
+        if let Some(entry) = hash.strip_prefix("$scram-sha-256$") {
+            let verifier = Arc::new(ScramVerifier::parse(entry).map_err(|what| (column, what, help()))?);
+            let known = self.users.entry(user.into()).or_default();
+            if known.scram.replace(verifier.clone()).is_some() {
+                return Err(twice());
+            }
+            self.verifiers.push(verifier);
+        } else {
+            let stored = Arc::new(StoredHash::parse(hash).map_err(|what| (column, what, help()))?);
+            let known = self.users.entry(user.into()).or_default();
+            if known.password.replace(stored.clone()).is_some() {
+                return Err(twice());
+            }
+            self.hashes.push(stored);
+        }
+        Ok(())
+    }
+
+    /// What the file knows of `name`.
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.users.get(name)
+    }
+
+    /// The users, in the order of their names.
+    pub fn users(&self) -> Vec<(&str, &User)> {
+        let mut users: Vec<_> = self.users.iter().map(|(name, user)| (&**name, user)).collect();
+        users.sort_unstable_by_key(|(name, _)| *name);
+        users
+    }
+
+    /// The job that says whether `password` is the password of `user`. A user who does not exist costs as much as one
+    /// of those who do, always the same one.
+    pub fn job(&self, user: &str, password: Secret, secret: &NodeSecret) -> HashJob {
+        if let Some(stored) = self.user(user).and_then(|known| known.password.clone()) {
+            return HashJob::known(password, stored);
+        }
+        let stored = match self.hashes.len() {
+            0 => Arc::new(StoredHash::dummy()),
+            count => self.hashes[secret.pick("password", user, count)].clone(),
+        };
+        HashJob::unknown(password, stored)
+    }
+
+    /// The verifier for `user`, and whether the user exists. For one who does not it is made up, always the same, and
+    /// looks like one of those who do.
+    pub fn verifier(&self, user: &str, secret: &NodeSecret) -> (Arc<ScramVerifier>, bool) {
+        if let Some(verifier) = self.user(user).and_then(|known| known.scram.clone()) {
+            return (verifier, true);
+        }
+        let model = match self.verifiers.len() {
+            0 => None,
+            count => Some(&*self.verifiers[secret.pick("scram", user, count)]),
+        };
+        (Arc::new(ScramVerifier::made_up(user, secret, model)), false)
+    }
+}

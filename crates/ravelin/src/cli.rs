@@ -1,0 +1,79 @@
+//! The command line: which commands there are, and how a failure ends.
+//!
+//! Exit codes are the same for every command: 0 done, 1 failed (the reason is on standard error), 2 wrong usage.
+
+use crate::commands;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// A secure MQTT 3.1.1 / 5.0 broker for critical infrastructure.
+#[derive(Parser)]
+#[command(name = "ravelin", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ravelin init plant                       create a secure deployment in ./plant
+  ravelin serve plant                      run it
+  ravelin client add meter-7 --dir plant   give a device its certificate
+  ravelin check plant                      find what is wrong with a configuration";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Create a secure deployment: configuration, private CA, certificates, operator, store key.
+    Init(commands::init::Args),
+    /// Run the broker.
+    Serve(commands::serve::Args),
+    /// Add, list and remove clients: certificates, passwords, access rules.
+    Client(commands::client::Args),
+    /// Set, check or delete a password in a password file.
+    Passwd(commands::passwd::Args),
+    /// Check a configuration and every file it names, without serving.
+    Check(commands::check::Args),
+    /// Publish messages.
+    Pub(commands::publish::Args),
+    /// Subscribe and print messages.
+    Sub(commands::subscribe::Args),
+    /// Measure a broker: throughput, latency, loss, order.
+    Bench(commands::bench::Args),
+}
+
+/// Parses the command line and runs the command.
+pub fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Init(args) => commands::init::run(args),
+        Command::Serve(args) => commands::serve::run(args),
+        Command::Client(args) => commands::client::run(args),
+        Command::Passwd(args) => commands::passwd::run(args),
+        Command::Check(args) => commands::check::run(args),
+        Command::Pub(args) => commands::publish::run(args),
+        Command::Sub(args) => commands::subscribe::run(args),
+        Command::Bench(args) => commands::bench::run(args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("ravelin: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example_in_its_help() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "`ravelin {}` has no example", command.get_name());
+        }
+    }
+}

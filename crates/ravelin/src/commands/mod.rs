@@ -1,0 +1,10 @@
+//! One command a file: `Args` is what it takes, `run` is what it does.
+
+pub mod bench;
+pub mod check;
+pub mod client;
+pub mod init;
+pub mod passwd;
+pub mod publish;
+pub mod serve;
+pub mod subscribe;
