@@ -1,1 +1,28 @@
 //! Fuzz targets, one per parser, and their corpus.
+//!
+//! A target is a plain function that takes any bytes, returns, and panics if the parser breaks a promise: not only "it does
+//! not panic", but also "what it accepts can be written and read again". `tests/corpus.rs` replays the corpus and many
+//! mutations of it with every `cargo test`; `libfuzzer/` runs the same functions for as long as one likes.
+//!
+//! A new target: a function in the module of its crate, a line in [`TARGETS`], seeds in `corpus/{target}/`.
+
+pub mod mqtt;
+
+/// A fuzz target.
+pub type Target = fn(&[u8]);
+
+/// All targets: the name, which is also that of the folder in `corpus/`, and the function.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("packet_client", mqtt::packet_client),
+    ("packet_server", mqtt::packet_server),
+    ("peek", mqtt::peek),
+    ("publish", mqtt::publish),
+    ("properties", mqtt::properties),
+    ("text", mqtt::text),
+    ("topic", mqtt::topic),
+];
+
+/// The target of this name.
+pub fn target(name: &str) -> Option<Target> {
+    TARGETS.iter().find(|(target, _)| *target == name).map(|&(_, function)| function)
+}
