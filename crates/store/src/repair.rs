@@ -26,6 +26,9 @@ pub(crate) fn prepare(
             set_aside(&**disk, name)?;
         }
     }
+    if repairs.iter().any(|repair| matches!(repair, Repair::SetAside(_))) {
+        disk.sync_dir().map_err(Error::io("sync directory", disk.path("")))?;
+    }
     for repair in &repairs {
         match repair {
             Repair::SetAside(_) => {}

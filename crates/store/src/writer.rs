@@ -72,7 +72,7 @@ impl Writer<'_> {
             if pending || closing {
                 self.obey()?;
                 self.commit(closing)?;
-                self.advance_checkpoint()?;
+                self.advance_checkpoint(closing)?;
             }
             if closing {
                 return self.log.close();
@@ -126,15 +126,15 @@ impl Writer<'_> {
         if self.durability == Durability::Commit {
             self.sync()?;
         }
+        let counters = &self.shared.counters;
+        counters.records.fetch_add(records, Relaxed);
+        counters.commits.fetch_add(1, Relaxed);
+        self.count();
         for (lane, taken) in self.shared.lanes.iter().zip(&mut self.taken) {
             if !taken.batches.is_empty() {
                 lane.publish(taken);
             }
         }
-        let counters = &self.shared.counters;
-        counters.records.fetch_add(records, Relaxed);
-        counters.commits.fetch_add(1, Relaxed);
-        self.count();
         Ok(())
     }
 
@@ -148,7 +148,7 @@ impl Writer<'_> {
 
     /// Begins a checkpoint that is due, ends one that all producers are done with. Runs after the commit that took
     /// the producers' words, so what they appended before is written.
-    fn advance_checkpoint(&mut self) -> Result<(), Error> {
+    fn advance_checkpoint(&mut self, closing: bool) -> Result<(), Error> {
         for (index, taken) in self.taken.iter_mut().enumerate() {
             if let (Some(CheckpointId(done)), Some(checkpoint)) =
                 (taken.checkpoint_done.take(), &mut self.checkpoint)
@@ -167,7 +167,7 @@ impl Writer<'_> {
             self.shared.counters.checkpoints.fetch_add(1, Relaxed);
             self.count();
         }
-        let due = self.checkpoint_requested || self.log.checkpoint_due();
+        let due = !closing && (self.checkpoint_requested || self.log.checkpoint_due());
         // A producer that was not taken yet could not re-emit its state, which would be lost.
         let all_attached = self.shared.lanes.iter().all(|lane| lane.is_attached());
         if self.checkpoint.is_none() && due && all_attached && !self.shared.lanes.is_empty() {
