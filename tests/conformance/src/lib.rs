@@ -1,6 +1,6 @@
 //! A test per normative statement of MQTT 3.1.1 and 5.0, against any broker, over a socket.
 //!
-//! The suite knows no broker: it has a codec of its own ([`wire`] builds what clients send, `packet` and `verify` judge
+//! The suite knows no broker: it has a codec of its own (`wire` builds what clients send, `packet` and `verify` judge
 //! what the server sends) and needs a plain listener at which everybody may do everything. It says nothing of speed,
 //! nor of access rules.
 //!
@@ -9,8 +9,6 @@
 //! print!("{report}");
 //! # anyhow::Ok(())
 //! ```
-//!
-//! [`wire`]: Version
 
 mod context;
 mod packet;

@@ -203,9 +203,6 @@ fn publish(input: &mut Input<'_>, flags: u8) -> Result<Packet> {
     let properties = input.properties(PUBLISH)?;
     ensure!(!topic.is_empty() || properties.has(id::TOPIC_ALIAS), "PUBLISH with an empty topic name");
     let payload = std::mem::take(&mut input.rest).to_vec();
-    if properties.number(id::PAYLOAD_FORMAT) == Some(1) {
-        ensure!(std::str::from_utf8(&payload).is_ok(), "payload marked UTF-8 that is not");
-    }
     Ok(Packet::Publish(Message { dup, qos, retain, topic, packet_id, properties, payload }))
 }
 
@@ -488,7 +485,6 @@ mod tests {
         refused(0x30, &body(b"\xc0\x80", &[0]), "UTF-8");
         refused(0x30, &body(b"a\0", &[0]), "U+0000");
         refused(0x30, &body(b"", &[0]), "empty topic");
-        refused(0x30, &body(b"a", &[2, 1, 1, 0xff]), "marked UTF-8");
         refused(0xd0, &[0], "too many");
         assert!(v5(0x3b, &body(b"a", &[0, 9, 0, 1])).is_ok());
     }

@@ -97,7 +97,7 @@ fn a_client_identifier_must_be_there(ctx: &Context) -> Result<()> {
 
 fn ordinary_client_identifiers_are_allowed(ctx: &Context) -> Result<()> {
     let mut longest = ctx.name();
-    longest.extend("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz".chars());
+    longest.push_str("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
     longest.truncate(23);
     for name in ["Z", "7", &ctx.name(), &longest, "abcdefghijklmnopqrstuvw", "0123456789ABCDEFGHIJKLM"] {
         Peer::join(ctx, &ctx.connect_as(name)).with_context(|| format!("client identifier {name}"))?;

@@ -190,7 +190,6 @@ fn unsubacks_keep_to_the_maximum(ctx: &Context) -> Result<()> {
 fn disconnects_keep_to_the_maximum(ctx: &Context) -> Result<()> {
     let connect = tight(ctx)?;
     for (what, bytes) in [
-        ("flags", vec![0xc1, 0]),
         ("QoS 3", ctx.publish("t", "x").qos(3).packet_id(1).bytes()),
         ("CONNECT twice", connect.bytes()),
         ("packet type 0", vec![0, 0]),

@@ -165,7 +165,7 @@ fn another_method_during_the_exchange_is_refused(ctx: &Context) -> Result<()> {
 
 fn auth_packets_keep_to_the_maximum(ctx: &Context) -> Result<()> {
     let ScramCredential { user, password } = credential(ctx)?;
-    // The size of the plain AUTH, and not a byte more.
+    // Little more than the server has to say: a reason string that does not fit must be left out.
     let exchange = Exchange::new(ctx, user, password);
     let mut probe = Peer::dial(ctx)?;
     probe.introduce(ctx, &ctx.connect().auth(METHOD, Some(&exchange.client_first())))?;

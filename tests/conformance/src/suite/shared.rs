@@ -133,11 +133,11 @@ fn a_shared_subscription_respects_its_qos(ctx: &Context) -> Result<()> {
 fn chosen(ctx: &Context, qos: u8) -> Result<(crate::wire::Connect, Peer, Peer, crate::packet::Message)> {
     let connect = ctx.connect().persist();
     let mut chosen = Peer::join(ctx, &connect)?;
-    chosen.subscribe(share(ctx, "g"), qos)?;
+    chosen.subscribe(share(ctx, &format!("g{qos}")), qos)?;
     // Alone in the share, it is the one; the other comes when the message is on its way.
     ctx.join()?.publish(ctx.topic("t"), qos, "precious")?;
     let message = chosen.arrival()?;
-    let mut other = ctx.subscriber(&share(ctx, "g"), qos)?;
+    let mut other = ctx.subscriber(&share(ctx, &format!("g{qos}")), qos)?;
     other.subscribe(ctx.topic("marker"), 0)?;
     Ok((connect, chosen, other, message))
 }
@@ -179,6 +179,8 @@ fn a_refused_message_goes_to_no_other(ctx: &Context) -> Result<()> {
         peer.ping()?;
         let mut publisher = ctx.join()?;
         ctx.only_marker_arrives(&mut other, &mut publisher, &ctx.topic("marker"))?;
+        // Its session must not take part in the next round.
+        peer.unsubscribe(&[share(ctx, &format!("g{qos}"))])?;
         peer.leave()?;
         other.leave()?;
     }

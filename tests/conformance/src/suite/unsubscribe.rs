@@ -66,7 +66,7 @@ fn filters_are_compared_character_by_character(ctx: &Context) -> Result<()> {
     let topic = ctx.topic("Level/a");
     let mut peer = ctx.subscriber(&ctx.topic("Level/+"), 1)?;
     // They match the same topic or look alike, and are other filters.
-    for other in ["Level/#", "level/+", "Level/+/", "Level/a", "+/+", "Level/ +"] {
+    for other in ["Level/#", "level/+", "Level/+/", "Level/a", "+/+", "Level/"] {
         let reasons = peer.unsubscribe(&[ctx.topic(other)])?;
         ensure!(!ctx.is_v5() || reasons == [0x11], "UNSUBSCRIBE {other} got {reasons:02x?}");
     }

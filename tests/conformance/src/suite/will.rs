@@ -20,7 +20,7 @@ super::tests! {
     a_will_has_its_properties: [] ["3.1.3-10" "3.1.2-6"];
     a_delayed_will_is_cancelled_by_a_new_connection @Slow: [] ["3.1.3-9"];
     a_delayed_will_comes_after_its_delay @Slow: [] ["3.1.3-9"];
-    a_delayed_will_comes_when_the_session_ends: [] ["3.1.3-9"];
+    a_delayed_will_comes_when_the_session_ends: [] ["3.1.2-4"];
 }
 
 fn will_topic(ctx: &Context) -> String {
