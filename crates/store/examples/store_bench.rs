@@ -62,6 +62,51 @@ fn main() {
     for case in &cases {
         measure(&folder, seconds, case);
     }
+    measure_recovery(&folder);
+}
+
+/// How long a start takes with a log of 256 MiB of small records.
+fn measure_recovery(folder: &Path) {
+    let folder = folder.join(format!("store-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder to write in");
+    Keys::create(folder.join("key")).expect("a key");
+    let open = || {
+        let disk = Arc::new(RealDisk::open(folder.join("store")).expect("the directory opens"));
+        let keys = Keys::load(folder.join("key")).expect("the key");
+        // No checkpoint begins while this runs.
+        let options = Options { checkpoint_bytes_min: 1 << 40, ..Options::default() };
+        Store::open(disk, keys, options).expect("the store opens")
+    };
+    let (store, _) = open();
+    let (sender, wakes) = mpsc::sync_channel(1);
+    let wake = Box::new(move || {
+        let _ = sender.try_send(());
+    });
+    let mut producer = store.producer(0, wake).expect("a producer");
+    let mut written = 0;
+    while written < 256 * MIB {
+        let mut batch = producer.recycle();
+        (0..500).for_each(|_| push_record(&mut batch, &[0x42; 150]));
+        written += batch.len() as u64;
+        let last = producer.append(batch).expect("the queue has room");
+        while producer.durable() < last {
+            let _ = wakes.recv_timeout(Duration::from_secs(1));
+        }
+    }
+    store.close().expect("the disk holds");
+    let begin = Instant::now();
+    let (store, recovery) = open();
+    let opened = begin.elapsed();
+    let mut bytes = 0;
+    let report = recovery.for_each_record(|record| bytes += record.len()).expect("the log is sound");
+    println!(
+        "start with {} records, {} MiB: verified in {opened:.0?}, replayed after {:.0?}",
+        report.records,
+        bytes as u64 / MIB,
+        begin.elapsed()
+    );
+    store.close().expect("the disk holds");
+    std::fs::remove_dir_all(&folder).expect("the folder is ours");
 }
 
 fn measure(folder: &Path, seconds: f64, case: &Case) {

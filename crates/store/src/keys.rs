@@ -289,3 +289,67 @@ fn sync_folder_of(path: &Path) -> Result<(), Error> {
     let folder = folder_of(path);
     File::open(folder).and_then(|file| file.sync_all()).map_err(Error::io("sync folder", folder))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        (folder, path)
+    }
+
+    fn problem(text: &str) -> String {
+        parse(text.as_bytes()).err().expect("must be refused")
+    }
+
+    #[test]
+    fn keys_are_created_once_loaded_and_rotated() {
+        let (_folder, path) = site();
+        let created = Keys::create(&path).unwrap();
+        assert!(matches!(Keys::create(&path), Err(Error::Io { .. })));
+        assert_eq!(Keys::load(&path).unwrap().ids(), created.ids());
+        let rotated = Keys::rotate(&path).unwrap();
+        assert_eq!(rotated.ids()[1..], created.ids());
+        let loaded = Keys::load(&path).unwrap();
+        assert_eq!(loaded.ids(), rotated.ids());
+        assert!(loaded.current().1.0 == rotated.current().1.0);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn only_unused_retired_keys_are_dropped() {
+        let (_folder, path) = site();
+        let first = Keys::create(&path).unwrap().current_id();
+        let mut running = Keys::rotate(&path).unwrap();
+        let second = running.current_id();
+        assert!(!running.drop_unused(&[first, second]).unwrap());
+        // Somebody rotates beside the running process, which does not know of it yet.
+        let third = Keys::rotate(&path).unwrap().current_id();
+        assert!(running.drop_unused(&[second]).unwrap());
+        assert_eq!(running.ids(), [second]);
+        assert_eq!(Keys::load(&path).unwrap().ids(), [third, second]);
+    }
+
+    #[test]
+    fn altered_key_files_are_refused_without_quoting_them() {
+        let (_folder, path) = site();
+        Keys::create(&path).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(parse(text.as_bytes()).is_ok());
+        let key = text.trim_end().rsplit(' ').next().unwrap();
+        for at in FIRST_LINE.len() + 9..text.len() - 1 {
+            let mut altered = text.clone().into_bytes();
+            altered[at] = if altered[at] == b'0' { b'1' } else { b'0' };
+            let refused = parse(&altered).err().unwrap_or_else(|| panic!("byte {at}"));
+            assert!(!refused.contains(&key[..16]));
+        }
+        assert!(problem("").contains("first line"));
+        assert!(problem("ravelin-key-file 1\n").contains("no key"));
+        assert!(problem(&text.replace("current", "retired")).contains("first key must be 'current'"));
+        let twice = format!("{text}{}", text.lines().nth(1).unwrap().replace("current", "retired"));
+        assert!(problem(&twice).contains("twice"));
+    }
+}

@@ -8,7 +8,33 @@
 //! older segments are deleted. Records must therefore be idempotent: after a crash inside a checkpoint, the old
 //! records are replayed first and the part of the new state that had been written comes after them.
 //!
-//! What this crate does not do: it knows no keys and no index, it cannot read a record by its position, and it knows
+//! ```
+//! use ravelin_store::{Keys, Options, RealDisk, Store, push_record};
+//! use std::sync::{Arc, mpsc};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let (store_path, key_path) = (folder.path().join("store"), folder.path().join("key"));
+//! Keys::create(&key_path)?;
+//! let disk = Arc::new(RealDisk::open(&store_path)?);
+//! let (store, recovery) = Store::open(disk, Keys::load(&key_path)?, Options::default())?;
+//! let report = recovery.for_each_record(|record| println!("{record:?}"))?;
+//! assert_eq!(report.records, 0);
+//!
+//! let (wake, wakes) = mpsc::channel();
+//! let mut producer = store.producer(0, Box::new(move || wake.send(()).unwrap_or(())))?;
+//! let mut batch = producer.recycle();
+//! push_record(&mut batch, b"a record");
+//! let last = producer.append(batch)?;
+//! while producer.durable() < last {
+//!     wakes.recv()?;
+//! }
+//! store.close()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What this crate does not do: it has no index, it cannot read a record by its position, and it knows
 //! nothing of MQTT. The format on disk, and what can and cannot be detected of tampering, is in `FORMAT.md`.
 #![forbid(unsafe_code)]
 

@@ -42,10 +42,10 @@ pub struct Options {
     pub checkpoint_bytes_min: u64,
     /// A checkpoint begins when the log is this many times what it was after the last one. Default: 3.
     pub checkpoint_growth: u64,
-    /// After this long without traffic the manifest records how far the log reaches, so that a later cut is
-    /// detected. Default: 1 s.
-    pub anchor_idle: Duration,
-    /// The same after this many bytes. Default: 16 MiB.
+    /// So long after a sync, at most, the manifest records how far the log reaches, so that a later cut is detected.
+    /// Default: 2 s.
+    pub anchor_interval: Duration,
+    /// The same after this many bytes, if that is sooner. Default: 16 MiB.
     pub anchor_bytes: u64,
     /// How room for the coming writes is made. Default: zeros, 1 MiB ahead.
     pub preallocate: Preallocate,
@@ -62,7 +62,7 @@ impl Default for Options {
             queue_bytes_max: 32 << 20,
             checkpoint_bytes_min: 64 << 20,
             checkpoint_growth: 3,
-            anchor_idle: Duration::from_secs(1),
+            anchor_interval: Duration::from_secs(2),
             anchor_bytes: 16 << 20,
             preallocate: Preallocate::Zero(1 << 20),
             accept_damage: false,

@@ -24,13 +24,13 @@ pub(crate) fn run(log: Log, shared: Arc<Shared>, options: &Options) -> Result<()
         log,
         shared: &shared,
         durability: options.durability,
-        anchor_idle: options.anchor_idle,
+        anchor_interval: options.anchor_interval,
         anchor_bytes: options.anchor_bytes,
         taken: shared.lanes.iter().map(|_| Taken::default()).collect(),
         checkpoint: None,
         checkpoints_begun: 0,
         checkpoint_requested: false,
-        last_commit: now,
+        unanchored_since: None,
         last_sync: now,
     };
     writer.count();
@@ -46,13 +46,14 @@ struct Writer<'a> {
     log: Log,
     shared: &'a Shared,
     durability: Durability,
-    anchor_idle: Duration,
+    anchor_interval: Duration,
     anchor_bytes: u64,
     taken: Vec<Taken>,
     checkpoint: Option<Checkpoint>,
     checkpoints_begun: u64,
     checkpoint_requested: bool,
-    last_commit: Instant,
+    /// When the oldest sync happened that the manifest does not know of.
+    unanchored_since: Option<Instant>,
     last_sync: Instant,
 }
 
@@ -122,7 +123,6 @@ impl Writer<'_> {
         }
         let records: u64 = batches().filter_map(Records::count).sum();
         self.log.append(batches())?;
-        self.last_commit = Instant::now();
         if self.durability == Durability::Commit {
             self.sync()?;
         }
@@ -194,12 +194,15 @@ impl Writer<'_> {
             }
         }
         let unanchored = self.log.unanchored_bytes();
-        if unanchored > 0 {
-            let idle = self.last_commit.elapsed();
-            if idle >= self.anchor_idle || unanchored >= self.anchor_bytes {
+        if unanchored == 0 {
+            self.unanchored_since = None;
+        } else {
+            let waited = self.unanchored_since.get_or_insert_with(Instant::now).elapsed();
+            if waited >= self.anchor_interval || unanchored >= self.anchor_bytes {
                 self.log.anchor()?;
+                self.unanchored_since = None;
             } else {
-                let wait = self.anchor_idle - idle;
+                let wait = self.anchor_interval - waited;
                 timeout = Some(timeout.map_or(wait, |timeout| timeout.min(wait)));
             }
         }

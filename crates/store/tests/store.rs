@@ -1,5 +1,6 @@
 //! The store with real threads on a real directory.
 
+use ravelin_store::testing::{Fault, SimDisk, keys};
 use ravelin_store::{Durability, Error, Keys, Options, Producer, RealDisk, Recovery, Store, push_record};
 use std::{
     path::Path,
@@ -272,7 +273,7 @@ fn interval_syncs_without_further_traffic() {
     let site = Site::new();
     let durability = Durability::Interval(Duration::from_millis(2));
     let (store, _) =
-        site.open(Options { durability, anchor_idle: Duration::from_millis(2), ..Options::default() });
+        site.open(Options { durability, anchor_interval: Duration::from_millis(2), ..Options::default() });
     let mut producer = Waiting::take(&store, 0);
     producer.commit(&[b"x"]);
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
@@ -384,4 +385,53 @@ fn a_panicking_wake_does_not_stop_the_log() {
     }
     store.close().unwrap();
     assert_eq!(producer.durable(), 3);
+}
+
+/// Nothing is durable after the first error, even though the disk would work again.
+#[test]
+fn a_failed_disk_is_told_and_never_believed_again() {
+    for nth in 1..12 {
+        let disk = Arc::new(SimDisk::new(nth));
+        let (store, _) = Store::open(disk.clone(), keys(&[1]), Options::default()).unwrap();
+        let mut producer = Waiting::take(&store, 0);
+        producer.commit(&[b"kept"]);
+        disk.plan(nth, Fault::Error);
+        let mut promised = 1;
+        loop {
+            let mut batch = Vec::new();
+            push_record(&mut batch, b"perhaps");
+            match producer.producer.append(batch) {
+                Ok(last) => producer.until(|producer| producer.failed() || producer.durable() >= last),
+                Err(refused) => {
+                    assert!(matches!(refused.error, Error::Failed));
+                    break;
+                }
+            }
+            promised = producer.producer.durable();
+        }
+        assert!(producer.producer.failed());
+        assert_eq!(producer.producer.durable(), promised);
+        let failure = store.stats().failure.unwrap();
+        assert!(failure.starts_with("failed to ") && failure.ends_with("planned error"), "{failure}");
+        assert!(matches!(store.rotate_key(keys(&[2, 1])), Err(Error::Failed)));
+        assert!(matches!(store.close(), Err(Error::Io { .. })));
+        disk.restart(true);
+        let (_store, recovery) = Store::open(disk, keys(&[1]), Options::default()).unwrap();
+        assert!(recovery.report().records >= promised);
+    }
+}
+
+#[test]
+fn the_manifest_learns_how_far_the_log_reaches() {
+    let disk = Arc::new(SimDisk::new(1));
+    let options = Options { anchor_interval: Duration::from_millis(1), ..Options::default() };
+    let (store, _) = Store::open(disk.clone(), keys(&[1]), options).unwrap();
+    let mut producer = Waiting::take(&store, 0);
+    let before = disk.read("MANIFEST");
+    producer.commit(&[b"x"]);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while disk.read("MANIFEST") == before {
+        assert!(std::time::Instant::now() < deadline, "no anchor");
+        std::thread::yield_now();
+    }
 }
