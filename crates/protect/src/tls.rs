@@ -10,12 +10,13 @@
 //!   idle connection holds no buffer.
 
 use crate::{ClientCertificate, Error, Trust, file, trust};
+pub use rustls::ServerConfig;
+use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SupportedProtocolVersion};
 use std::path::Path;
 use std::sync::Arc;
 

@@ -58,6 +58,17 @@ impl Trust {
         Ok(trust)
     }
 
+    /// What to tell of a revocation list that is out of date at `now_s` (seconds since the Unix epoch), if one is.
+    pub fn expired_list(&self, now_s: u64) -> Option<String> {
+        use x509_parser::prelude::FromDer;
+        self.crls.iter().find_map(|list| {
+            let (_, list) =
+                x509_parser::revocation_list::CertificateRevocationList::from_der(list.as_ref()).ok()?;
+            let next = list.next_update()?.timestamp();
+            (next < now_s as i64).then(|| format!("the revocation list of {} is out of date", list.issuer()))
+        })
+    }
+
     /// How many CAs are trusted.
     pub fn authorities(&self) -> usize {
         self.roots.len()

@@ -1,0 +1,203 @@
+//! Reads what the configuration names, and checks it: what `serve`, a reload and `check` have in common.
+
+use super::diagnostic::{ConfigErrors, Diagnostic, Severity};
+use super::{Config, Listener, ListenerTls};
+use ravelin_protect::tls::ServerConfig;
+use ravelin_protect::tls::{self, Protocol, ServerIdentity, ServerSettings};
+use ravelin_protect::{
+    AccessRules, Authenticator, CertificateFacts, ClientCertificate, Error, NodeSecret, PasswordFile, Trust,
+    file,
+};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A certificate that ends sooner than this is warned of.
+const EXPIRY_WARNING_S: i64 = 30 * 86_400;
+
+/// What the files hold, ready for use. Each load is fresh: new verifiers, new ticket keys.
+pub struct Files {
+    /// Who may log in.
+    pub authenticator: Authenticator,
+    /// Who may do what.
+    pub access: AccessRules,
+    /// For each listener of the configuration: its TLS, if it has any.
+    pub tls: Vec<Option<Arc<ServerConfig>>>,
+    /// For each listener of the configuration: whose client certificates it accepts.
+    pub trust: Vec<Option<Trust>>,
+    /// What deserves a warning: certificates that end soon, weak hashes.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Config {
+    /// Reads every file that the configuration names. `secret` is the node's own; `now_s` is the time in seconds since
+    /// the Unix epoch. All errors are collected, each at the key that names the file and at the file's own line.
+    pub fn load_files(&self, secret: NodeSecret, now_s: u64) -> Result<Files, ConfigErrors> {
+        let mut found = Vec::new();
+        let passwords = self.load_passwords(&mut found);
+        let access = self.load_rules(&mut found);
+        if let Some(key_file) = &self.store.key_file {
+            self.check_private("store.key_file", key_file, "the store's key", &mut found);
+            if let Err(error) = ravelin_store::Keys::load(key_file) {
+                self.report(
+                    "store.key_file",
+                    Severity::Error,
+                    error.to_string(),
+                    "`ravelin init` makes a key",
+                    &mut found,
+                );
+            }
+        }
+        let (mut tls, mut trust) = (Vec::new(), Vec::new());
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let (config, accepted) = self.load_tls(index, listener, now_s, &mut found).unzip();
+            tls.push(config);
+            trust.push(accepted.flatten());
+        }
+        if found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+            return Err(ConfigErrors(found));
+        }
+        let authenticator = Authenticator::new(passwords.map(Arc::new), secret);
+        Ok(Files { authenticator, access, tls, trust, warnings: found })
+    }
+
+    fn load_passwords(&self, found: &mut Vec<Diagnostic>) -> Option<PasswordFile> {
+        let path = self.authentication.password_file.as_ref()?;
+        self.check_private("authentication.password_file", path, "the password file", found);
+        let passwords = self.loaded("authentication.password_file", PasswordFile::load(path), found)?;
+        let weak = passwords
+            .users()
+            .into_iter()
+            .filter(|(_, user)| user.password.as_ref().is_some_and(|hash| hash.is_weak()));
+        let weak: Vec<_> = weak.map(|(name, _)| name.to_owned()).collect();
+        if let Some(first) = weak.first() {
+            let what = format!(
+                "the passwords of {} users (the first is \"{first}\") have a hash that is cheap to guess",
+                weak.len()
+            );
+            self.report(
+                "authentication.password_file",
+                Severity::Warning,
+                what,
+                "set them again with `ravelin passwd`",
+                found,
+            );
+        }
+        Some(passwords)
+    }
+
+    fn load_rules(&self, found: &mut Vec<Diagnostic>) -> AccessRules {
+        if self.access.dangerous_allow_everything {
+            return AccessRules::allow_everything();
+        }
+        let Some(path) = &self.access.rules_file else { return AccessRules::deny_everything() };
+        let rules = self.loaded("access.rules_file", AccessRules::load(path), found);
+        rules.unwrap_or_else(AccessRules::deny_everything)
+    }
+
+    fn load_tls(
+        &self,
+        index: usize,
+        listener: &Listener,
+        now_s: u64,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<(Arc<ServerConfig>, Option<Trust>)> {
+        let paths = listener.tls.as_ref()?;
+        let key = |name: &str| format!("listener.{index}.{name}");
+        self.check_private(&key("key"), &paths.key, "the private key", found);
+        let identity = self.load_identity(index, paths, now_s, found);
+        let mut trust = None;
+        if let Some(client_ca) = &paths.client_ca
+            && listener.policy.client_certificate != ClientCertificate::None
+        {
+            // Each list on its own first, so that an error points at the key it belongs to.
+            let authorities = self.loaded(&key("client_ca"), Trust::load(client_ca, &[]), found);
+            let lists =
+                authorities.and_then(|_| self.loaded(&key("crl"), Trust::load(client_ca, &paths.crl), found));
+            if let Some(loaded) = lists {
+                if let Some(what) = loaded.expired_list(now_s) {
+                    let help = "fetch the list again: until then no client of that CA can connect";
+                    self.report(&key("crl"), Severity::Warning, what, help, found);
+                }
+                trust = Some(loaded);
+            } else {
+                return None;
+            }
+        }
+        let settings = ServerSettings {
+            identity: &identity?,
+            trust: trust.as_ref(),
+            client_certificate: listener.policy.client_certificate,
+            version_min: paths.version_min,
+            session_tickets: paths.session_tickets,
+            protocol: if listener.transport.is_websocket() { Protocol::WebSocket } else { Protocol::Mqtt },
+        };
+        let config = self.loaded(&key("certificate"), tls::server_config(&settings), found)?;
+        Some((Arc::new(config), trust))
+    }
+
+    fn load_identity(
+        &self,
+        index: usize,
+        paths: &ListenerTls,
+        now_s: u64,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<ServerIdentity> {
+        let loaded = ServerIdentity::load(&paths.certificate, &paths.key);
+        // An error of the certificate's file belongs to `certificate`, any other to `key`.
+        let of_certificate = matches!(&loaded,
+            Err(Error::Io { path, .. } | Error::Content { path, .. }) if *path == paths.certificate);
+        let key = format!("listener.{index}.{}", if of_certificate { "certificate" } else { "key" });
+        let identity = self.loaded(&key, loaded, found)?;
+        let facts = identity.end_entity().and_then(|der| CertificateFacts::parse(der).ok());
+        if let Some(facts) = facts {
+            let left = facts.not_after_s - now_s as i64;
+            let what = match left {
+                ..=0 => Some("the server's certificate has expired: clients will not connect".to_string()),
+                1..EXPIRY_WARNING_S => {
+                    Some(format!("the server's certificate expires in {} days", left / 86_400))
+                }
+                _ => None,
+            };
+            if let Some(what) = what {
+                let key = format!("listener.{index}.certificate");
+                self.report(&key, Severity::Warning, what, "issue another one, then reload", found);
+            }
+        }
+        Some(identity)
+    }
+
+    /// The value, or a report of why there is none.
+    fn loaded<T>(&self, key: &str, result: Result<T, Error>, found: &mut Vec<Diagnostic>) -> Option<T> {
+        let error = match result {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        match error {
+            // A file with lines of its own: its lines are what the operator must look at.
+            Error::File(errors) => found.extend(errors.0.into_iter().map(|error| Diagnostic {
+                severity: Severity::Error,
+                file: error.file.to_string(),
+                line: error.line,
+                column: error.column,
+                width: 1,
+                source_line: String::new(),
+                what: error.what,
+                help: error.help,
+            })),
+            error => self.report(key, Severity::Error, error.to_string(), "", found),
+        }
+        None
+    }
+
+    fn check_private(&self, key: &str, path: &Path, name: &str, found: &mut Vec<Diagnostic>) {
+        if matches!(file::is_exposed(path), Ok(true)) {
+            let what = format!("{name} can be read or changed by others: {}", path.display());
+            let help = format!("chmod 600 {}", path.display());
+            self.report(key, Severity::Error, what, &help, found);
+        }
+    }
+
+    fn report(&self, key: &str, severity: Severity, what: String, help: &str, found: &mut Vec<Diagnostic>) {
+        found.push(self.diagnostic(severity, key, what, help));
+    }
+}

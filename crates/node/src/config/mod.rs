@@ -1,0 +1,196 @@
+//! The configuration: one TOML file, read strictly, with every error at once and at its place.
+//!
+//! Secure by default: a setting that lowers security has a name that begins with `dangerous_`, and without it the
+//! configuration is refused. [`Config::load`] reads the file alone; [`Config::load_files`] reads what it names
+//! (certificates, revocation lists, passwords, rules) and is what `serve`, a reload and `check` all use.
+
+mod diagnostic;
+mod files;
+mod limits;
+mod listener;
+mod network;
+mod read;
+mod sections;
+mod value;
+
+pub use diagnostic::{ConfigErrors, Diagnostic, Severity};
+pub use files::Files;
+pub use limits::{LIMITS, LimitEntry, Limits};
+pub use listener::{Listener, ListenerTls, Transport};
+pub use network::Network;
+pub use value::{Rate, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate};
+
+use diagnostic::{Place, Source};
+use ravelin_event::Level;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The file that a directory's configuration is in.
+pub const FILE_NAME: &str = "ravelin.toml";
+/// Largest configuration file.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// A configuration that was understood. Paths are absolute or relative to the working directory: those in the file
+/// are relative to the file and were joined with its directory.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node itself.
+    pub node: NodeConfig,
+    /// Where clients connect; at least one.
+    pub listeners: Vec<Listener>,
+    /// Passwords.
+    pub authentication: AuthenticationConfig,
+    /// Who may do what.
+    pub access: AccessConfig,
+    /// What is kept on disk, and when it counts as kept.
+    pub store: StoreConfig,
+    /// Every limit.
+    pub limits: Limits,
+    /// The event log.
+    pub log: LogConfig,
+    /// The `$SYS` topics.
+    pub sys: SysConfig,
+    /// What is allowed but deserves a warning: the dangerous settings.
+    pub warnings: Vec<Diagnostic>,
+    source: Arc<Source>,
+    places: BTreeMap<String, Place>,
+}
+
+/// `[node]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// What the node is called in logs.
+    pub name: String,
+    /// Where state is kept; `None` keeps nothing.
+    pub data: Option<PathBuf>,
+    /// How many shards; 0 is one for each core.
+    pub workers: usize,
+}
+
+/// `[authentication]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthenticationConfig {
+    /// The password file.
+    pub password_file: Option<PathBuf>,
+    /// How many passwords are hashed at once.
+    pub hash_workers: usize,
+    /// How many clients may wait for that; more are refused.
+    pub hash_queue_max: usize,
+}
+
+/// `[access]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessConfig {
+    /// The access rules; without a file everything is denied.
+    pub rules_file: Option<PathBuf>,
+    /// Everyone may do everything.
+    pub dangerous_allow_everything: bool,
+}
+
+/// When an acknowledged message is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Before it is acknowledged.
+    #[default]
+    Commit,
+    /// Within [`StoreConfig::interval`].
+    Interval,
+    /// Whenever the operating system writes it.
+    None,
+}
+
+/// `[store]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// When an acknowledged message is on disk.
+    pub durability: Durability,
+    /// How often the disk is synced with [`Durability::Interval`].
+    pub interval: Duration,
+    /// The key that what is stored is encrypted with.
+    pub key_file: Option<PathBuf>,
+}
+
+/// How the event log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// Events below are left out.
+    pub level: Level,
+}
+
+/// `[sys]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SysConfig {
+    /// How often `$SYS` is published; zero is never.
+    pub interval: Duration,
+}
+
+impl Config {
+    /// Reads the file at `path` (or `ravelin.toml` in the directory at `path`).
+    pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+        let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_path_buf() };
+        let name = path.display().to_string();
+        let text = ravelin_protect::file::read_text(&path, FILE_BYTES_MAX).map_err(|error| {
+            let help = "make one with `ravelin init DIR`, or name another file";
+            ConfigErrors::of(Diagnostic::error(name.clone(), error.to_string(), help))
+        })?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        Config::parse_named(&text, base, &name)
+    }
+
+    /// Parses a configuration; the paths in it are relative to `base_dir`. Never panics, whatever the text.
+    pub fn parse(text: &str, base_dir: &Path) -> Result<Config, ConfigErrors> {
+        Config::parse_named(text, base_dir, FILE_NAME)
+    }
+
+    fn parse_named(text: &str, base_dir: &Path, name: &str) -> Result<Config, ConfigErrors> {
+        sections::parse(Arc::new(Source::new(name, text)), base_dir)
+    }
+
+    /// One plain listener on loopback where everyone may do everything, with the limits that a benchmark needs. The
+    /// caller says so loudly; an address beyond loopback is an error.
+    pub fn dangerous_open(
+        address: SocketAddr,
+        data: Option<PathBuf>,
+        workers: usize,
+    ) -> Result<Config, ConfigErrors> {
+        if !address.ip().to_canonical().is_loopback() {
+            return Err(ConfigErrors::of(Diagnostic::error(
+                "--dangerous-open".into(),
+                format!("{address} is not a loopback address"),
+                "use 127.0.0.1 or [::1]; to serve a network, `ravelin init` makes a secure configuration",
+            )));
+        }
+        let base = sections::parse(Arc::new(Source::new("--dangerous-open", sections::OPEN)), Path::new(""))?;
+        let mut config = base;
+        config.node.data = data;
+        config.node.workers = workers;
+        for listener in &mut config.listeners {
+            listener.address = address;
+        }
+        config.limits = Limits { subscriptions_per_session_max: 1_000_000, ..Limits::default() };
+        Ok(config)
+    }
+
+    /// A diagnostic at the place of a key (`listener.0.certificate`), or at the file if the key is not written.
+    fn diagnostic(&self, severity: Severity, key: &str, what: String, help: &str) -> Diagnostic {
+        self.source.diagnostic(severity, self.places.get(key), what, help)
+    }
+}
+
+#[cfg(test)]
+mod tests;

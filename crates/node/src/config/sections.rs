@@ -1,0 +1,177 @@
+//! The sections of the file, and what must agree between them.
+
+use super::diagnostic::{ConfigErrors, Severity, Source};
+use super::read::{Reader, Table};
+use super::{
+    AccessConfig, AuthenticationConfig, Config, Durability, Limits, LogConfig, LogFormat, NodeConfig,
+    StoreConfig, SysConfig, listener,
+};
+use ravelin_event::Level;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use toml::de::DeTable;
+
+/// What `serve --dangerous-open` runs; the address is put in.
+pub(super) const OPEN: &str = "\
+[[listener]]
+name = \"open\"
+transport = \"tcp\"
+address = \"127.0.0.1:1883\"
+bind_client_id = \"none\"
+dangerous_anonymous = true
+[access]
+dangerous_allow_everything = true
+";
+
+pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigErrors> {
+    let (document, syntax) = DeTable::parse_recoverable(&source.text);
+    let mut reader = Reader { source: &source, found: Vec::new(), places: BTreeMap::new() };
+    for error in &syntax {
+        reader.error(error.span().as_ref(), error.message().to_string(), "");
+    }
+    // After a syntax error, what was read is not what was meant: more findings would mislead.
+    if !syntax.is_empty() {
+        return Err(ConfigErrors(reader.found));
+    }
+    let mut root = Table::new(&mut reader, Some(document.get_ref()), "");
+    let node = root.table("node", |table| NodeConfig {
+        name: table.take("name").unwrap_or_else(|| "ravelin".into()),
+        data: table.take::<String>("data").map(|path| base.join(path)),
+        workers: table.take_between("workers", 0, 1024).unwrap_or(0) as usize,
+    });
+    let listeners = root.tables("listener", |table, _| listener::read(table, base));
+    let authentication = root.table("authentication", |table| AuthenticationConfig {
+        password_file: table.take::<String>("password_file").map(|path| base.join(path)),
+        hash_workers: table.take_between("hash_workers", 1, 64).unwrap_or(2) as usize,
+        hash_queue_max: table.take_between("hash_queue_max", 1, 65_536).unwrap_or(64) as usize,
+    });
+    let access = root.table("access", |table| AccessConfig {
+        rules_file: table.take::<String>("rules_file").map(|path| base.join(path)),
+        dangerous_allow_everything: table.take("dangerous_allow_everything").unwrap_or(false),
+    });
+    let store = root.table("store", |table| StoreConfig {
+        durability: table
+            .choice(
+                "durability",
+                &[
+                    ("commit", Durability::Commit),
+                    ("interval", Durability::Interval),
+                    ("none", Durability::None),
+                ],
+            )
+            .unwrap_or_default(),
+        interval: table
+            .take_between("interval", Duration::from_millis(1), Duration::from_secs(60))
+            .unwrap_or(Duration::from_millis(100)),
+        key_file: table.take::<String>("key_file").map(|path| base.join(path)),
+    });
+    let limits = root.table("limits", Limits::read);
+    let log = root.table("log", |table| LogConfig {
+        format: table
+            .choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+            .unwrap_or_default(),
+        level: table
+            .choice(
+                "level",
+                &[
+                    ("trace", Level::Trace),
+                    ("debug", Level::Debug),
+                    ("info", Level::Info),
+                    ("warn", Level::Warn),
+                ],
+            )
+            .unwrap_or(Level::Info),
+    });
+    let sys = root.table("sys", |table| SysConfig {
+        interval: table
+            .take_between("interval", Duration::ZERO, Duration::from_secs(86_400))
+            .unwrap_or(Duration::from_secs(10)),
+    });
+    root.finish();
+
+    let complete = listeners.iter().all(Option::is_some);
+    let config = Config {
+        node,
+        listeners: listeners.into_iter().flatten().collect(),
+        authentication,
+        access,
+        store,
+        limits,
+        log,
+        sys,
+        warnings: Vec::new(),
+        source: source.clone(),
+        places: BTreeMap::new(),
+    };
+    if complete {
+        check(&config, &mut reader);
+    }
+    let Reader { mut found, places, .. } = reader;
+    found.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+    if found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        return Err(ConfigErrors(found));
+    }
+    Ok(Config { warnings: found, places, ..config })
+}
+
+/// What must agree between sections.
+fn check(config: &Config, reader: &mut Reader<'_>) {
+    if config.listeners.is_empty() {
+        let help = "add a `[[listener]]`, or make a configuration with `ravelin init DIR`";
+        reader.error(None, "no client could connect: there is no listener".into(), help);
+    }
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let earlier = &config.listeners[..index];
+        if earlier.iter().any(|other| other.name == listener.name) {
+            let what = format!("two listeners are called \"{}\"", listener.name.escape_debug());
+            reader.error_at(&format!("listener.{index}.name"), what, "give each its own name");
+        }
+        let same = |a: std::net::SocketAddr, b: std::net::SocketAddr| {
+            let overlap = a.ip() == b.ip()
+                || (a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified()));
+            overlap && a.port() == b.port() && a.port() != 0
+        };
+        if let Some(other) = earlier.iter().find(|other| same(other.address, listener.address)) {
+            let what = format!("\"{}\" listens on this address already", other.name.escape_debug());
+            reader.error_at(&format!("listener.{index}.address"), what, "use another port");
+        }
+        let methods = listener.policy.methods;
+        let by_password = methods.password || methods.scram_sha_256;
+        if by_password && config.authentication.password_file.is_none() {
+            let what = format!(
+                "the listener \"{}\" takes passwords, but there is no password file",
+                listener.name.escape_debug()
+            );
+            let help = "write `password_file = \"passwords\"` in `[authentication]`, or take the methods out";
+            reader.error_at(&format!("listener.{index}.authentication"), what, help);
+        }
+    }
+    if config.access.dangerous_allow_everything {
+        if config.access.rules_file.is_some() {
+            let what = "`rules_file` has no effect: everything is allowed".into();
+            reader.error_at("access.rules_file", what, "delete one of the two keys");
+        }
+        let what = "every client may read and write every topic".into();
+        reader.warning_at("access.dangerous_allow_everything", what, "");
+    } else if config.access.rules_file.is_none() {
+        let what = "nobody may publish or subscribe: there are no access rules".into();
+        reader.warning_at("access", what, "write `rules_file = \"access.rules\"` in `[access]`");
+    }
+    if config.node.data.is_some() && config.store.key_file.is_none() {
+        let what = "`data` needs a key: what is stored is encrypted".into();
+        reader.error_at(
+            "node.data",
+            what,
+            "write `key_file = \"store.key\"` in `[store]`; `ravelin init` makes one",
+        );
+    }
+    if config.store.durability == Durability::None && config.node.data.is_some() {
+        let what = "an acknowledged message can be lost when the machine fails".into();
+        reader.warning_at("store.durability", what, "use \"commit\"");
+    }
+    for (key, what, help) in config.limits.contradictions() {
+        reader.error_at(&format!("limits.{key}"), what, help);
+    }
+}
