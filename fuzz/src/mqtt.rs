@@ -202,6 +202,30 @@ fn written_and_read_again(
         Err(error) => panic!("{packet:?} was written as {once:02X?}: {error}"),
     };
     assert_eq!(write(&again, version), once, "{packet:?}");
+    // The blocks of properties may be in another order; everything else is as it was.
+    assert_eq!(without_properties(again), without_properties(packet.clone()));
+}
+
+fn without_properties(mut packet: Packet<'_>) -> Packet<'_> {
+    let properties = match &mut packet {
+        Packet::Connect(connect) => {
+            if let Some(will) = &mut connect.will {
+                will.properties = Properties::EMPTY;
+            }
+            &mut connect.properties
+        }
+        Packet::ConnAck(connack) => &mut connack.properties,
+        Packet::Publish(publish) => &mut publish.properties,
+        Packet::Ack(ack) => &mut ack.properties,
+        Packet::Subscribe(subscribe) => &mut subscribe.properties,
+        Packet::SubAck(suback) | Packet::UnsubAck(suback) => &mut suback.properties,
+        Packet::Unsubscribe(unsubscribe) => &mut unsubscribe.properties,
+        Packet::Disconnect(disconnect) => &mut disconnect.properties,
+        Packet::Auth(auth) => &mut auth.properties,
+        Packet::PingReq | Packet::PingResp => return packet,
+    };
+    *properties = Properties::EMPTY;
+    packet
 }
 
 fn write(packet: &Packet<'_>, version: Version) -> Vec<u8> {

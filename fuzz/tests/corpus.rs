@@ -5,7 +5,7 @@ use std::{fmt::Write, fs, panic, path::PathBuf};
 use ravelin_fuzz::{TARGETS, Target};
 
 /// Mutations for each target.
-const MUTATIONS: usize = 60_000;
+const MUTATIONS: usize = 200_000;
 
 /// Bytes that parsers treat in special ways.
 const SPECIAL: &[u8] =
@@ -26,9 +26,14 @@ fn every_target_survives_its_corpus_and_mutations_of_it() {
 }
 
 #[test]
-fn every_target_has_a_corpus_and_every_corpus_a_target() {
+fn every_target_has_a_corpus_and_a_binary() {
     for (name, _) in TARGETS {
         assert!(!corpus(name).is_empty(), "{name} has no corpus");
+    }
+    for (name, _) in TARGETS {
+        let binary =
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("libfuzzer/fuzz_targets/{name}.rs"));
+        assert!(binary.exists(), "{} is missing", binary.display());
     }
     for folder in fs::read_dir(corpus_folder()).unwrap() {
         let name = folder.unwrap().file_name();

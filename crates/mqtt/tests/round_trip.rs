@@ -90,6 +90,10 @@ proptest! {
         let mut encoded = Vec::new();
         encode_publish(&mut encoded, version, &out);
         prop_assert_eq!(encoded.len(), publish_len(version, &out));
+        let mut apart = Vec::new();
+        prop_assert!(encode_publish_head(&mut apart, version, &out));
+        apart.extend_from_slice(&payload);
+        prop_assert_eq!(&apart, &encoded);
         let Packet::Publish(publish) = read(&encoded, version, Sender::Server) else { panic!() };
         prop_assert_eq!((publish.dup, publish.qos, publish.retain), (dup, qos, retain));
         prop_assert_eq!(publish.topic, topic.as_str());

@@ -11,7 +11,7 @@ mod session;
 use crate::{Properties, properties::id, varint};
 
 pub use control::{encode_ack, encode_auth, encode_disconnect, encode_pingreq, encode_pingresp};
-pub use publish::{PublishOut, encode_publish, publish_len};
+pub use publish::{PublishOut, encode_publish, encode_publish_head, publish_len};
 pub use session::{
     encode_connack, encode_connect, encode_suback, encode_subscribe, encode_unsuback, encode_unsubscribe,
 };

@@ -66,6 +66,22 @@ pub fn publish_len(version: Version, publish: &PublishOut<'_>) -> usize {
 /// Appends a PUBLISH.
 #[inline]
 pub fn encode_publish(out: &mut Vec<u8>, version: Version, publish: &PublishOut<'_>) {
+    if write_head(out, version, publish, publish.payload.len()) {
+        out.extend_from_slice(publish.payload);
+    }
+}
+
+/// Appends all of a PUBLISH but its payload, which the caller sends after it from where it is.
+///
+/// Tells whether it did: not for a packet beyond the 268,435,455 bytes of the protocol, whose payload must not be sent either.
+#[inline]
+pub fn encode_publish_head(out: &mut Vec<u8>, version: Version, publish: &PublishOut<'_>) -> bool {
+    write_head(out, version, publish, 0)
+}
+
+/// The head, with room for `more` bytes after it.
+#[inline]
+fn write_head(out: &mut Vec<u8>, version: Version, publish: &PublishOut<'_>, more: usize) -> bool {
     // MQTT-3.3.1-2: DUP is 0 at QoS 0.
     debug_assert!(!publish.dup || publish.qos != QoS::AtMostOnce);
     // MQTT-2.2.1-3: a Packet Identifier is never 0.
@@ -73,9 +89,9 @@ pub fn encode_publish(out: &mut Vec<u8>, version: Version, publish: &PublishOut<
     let Lengths { properties, remaining } = lengths(version, publish);
     if remaining > varint::MAX as usize {
         debug_assert!(false, "a PUBLISH of {remaining} bytes");
-        return;
+        return false;
     }
-    out.reserve(remaining + 5);
+    out.reserve(remaining + 5 - publish.payload.len() + more);
     let topic = sendable(publish.topic);
     let first = 0x30 | u8::from(publish.dup) << 3 | (publish.qos as u8) << 1 | u8::from(publish.retain);
     let [high, low] = (topic.len() as u16).to_be_bytes();
@@ -96,7 +112,7 @@ pub fn encode_publish(out: &mut Vec<u8>, version: Version, publish: &PublishOut<
             write_properties(out, publish);
         }
     }
-    out.extend_from_slice(publish.payload);
+    true
 }
 
 fn write_properties(out: &mut Vec<u8>, publish: &PublishOut<'_>) {
@@ -107,4 +123,30 @@ fn write_properties(out: &mut Vec<u8>, publish: &PublishOut<'_>) {
         varint::write(out, identifier);
     }
     out.extend_from_slice(publish.forward);
+}
+
+#[cfg(all(test, not(debug_assertions)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_that_the_protocol_cannot_carry_is_left_out_whole() {
+        let payload = vec![0; varint::MAX as usize];
+        let publish = PublishOut {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            topic: "t",
+            packet_id: 0,
+            topic_alias: None,
+            expiry_s: None,
+            subscription_ids: &[],
+            forward: &[],
+            payload: &payload,
+        };
+        let mut out = Vec::new();
+        encode_publish(&mut out, Version::V311, &publish);
+        assert!(!encode_publish_head(&mut out, Version::V311, &publish));
+        assert!(out.is_empty());
+    }
 }
