@@ -3,6 +3,7 @@
 //! Thin: a command is one file in `commands`, and does its work through the crates of the workspace.
 
 mod cli;
+mod client;
 mod commands;
 
 /// Many small, short-lived buffers of different sizes: what mimalloc is best at.

@@ -68,7 +68,8 @@ impl BrokerUrl {
     /// Parses a URL.
     pub fn parse(url: &str) -> Result<BrokerUrl, Error> {
         let wrong = |why: &str| Error::Usage(format!("the URL is not valid: {why}"));
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("it does not start with a scheme such as mqtts://"))?;
+        let (scheme, rest) =
+            url.split_once("://").ok_or_else(|| wrong("it does not start with a scheme such as mqtts://"))?;
         let scheme = match scheme {
             "mqtt" => Scheme::Mqtt,
             "mqtts" => Scheme::Mqtts,
@@ -93,7 +94,8 @@ impl BrokerUrl {
                 (Some(percent_decoded(name)?), password)
             }
         };
-        let (host, port) = split_host_port(host_port).ok_or_else(|| wrong("its host or port cannot be read"))?;
+        let (host, port) =
+            split_host_port(host_port).ok_or_else(|| wrong("its host or port cannot be read"))?;
         if host.is_empty() {
             return Err(wrong("it has no host"));
         }
@@ -180,7 +182,10 @@ mod tests {
 
     #[test]
     fn addresses_of_version_6_stand_in_brackets() {
-        assert_eq!((parse("mqtt://[::1]:1884").host.as_str(), parse("mqtt://[::1]:1884").port), ("::1", 1884));
+        assert_eq!(
+            (parse("mqtt://[::1]:1884").host.as_str(), parse("mqtt://[::1]:1884").port),
+            ("::1", 1884)
+        );
         assert_eq!(parse("mqtt://[::1]/t").host, "::1");
         assert!(BrokerUrl::parse("mqtt://[::1/t").is_err());
         assert!(BrokerUrl::parse("mqtt://[::1]x/t").is_err());
@@ -194,7 +199,15 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_without_showing_the_password() {
-        for url in ["h", "http://h", "mqtt://", "mqtt://h:x", "mqtt://h:70000", "mqtt://u:secret%4@h", "mqtt://:1883"] {
+        for url in [
+            "h",
+            "http://h",
+            "mqtt://",
+            "mqtt://h:x",
+            "mqtt://h:70000",
+            "mqtt://u:secret%4@h",
+            "mqtt://:1883",
+        ] {
             let Err(error) = BrokerUrl::parse(url) else { panic!("{url} was accepted") };
             assert!(!error.to_string().contains("secret"));
         }

@@ -19,7 +19,17 @@ pub struct Moment {
 
 const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 
@@ -90,7 +100,14 @@ impl Moment {
             'b' | 'h' => month[..3].into(),
             'B' => month.into(),
             'c' => {
-                format!("{} {} {:2} {} {}", &DAYS[weekday][..3], &month[..3], self.day, self.time(), self.year)
+                format!(
+                    "{} {} {:2} {} {}",
+                    &DAYS[weekday][..3],
+                    &month[..3],
+                    self.day,
+                    self.time(),
+                    self.year
+                )
             }
             // 1970 began on a Thursday; ISO days count from Monday.
             'u' => ((weekday + 3) % 7 + 1).to_string(),
@@ -112,7 +129,8 @@ impl Moment {
     }
 
     fn day_of_year(&self) -> u64 {
-        let leap = self.year.is_multiple_of(4) && !self.year.is_multiple_of(100) || self.year.is_multiple_of(400);
+        let leap =
+            self.year.is_multiple_of(4) && !self.year.is_multiple_of(100) || self.year.is_multiple_of(400);
         const BEFORE: [u64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
         BEFORE[self.month as usize - 1] + self.day + u64::from(leap && self.month > 2)
     }

@@ -11,9 +11,10 @@ use super::scram::Exchange;
 use super::transport::{Transport, Wait};
 use mio::Waker;
 use ravelin_mqtt::{
-    Ack, AckKind, Auth, ConnAck, Connect, DecodeLimits, Disconnect, Packet, Properties, PropertiesBuilder, PublishOut,
-    QoS, ReasonCode, Sender, Subscription, Version, Will, decode, encode_ack, encode_auth, encode_connect,
-    encode_disconnect, encode_pingreq, encode_publish, encode_subscribe, encode_unsubscribe, peek, publish_len,
+    Ack, AckKind, Auth, ConnAck, Connect, DecodeLimits, Disconnect, Packet, Properties, PropertiesBuilder,
+    PublishOut, QoS, ReasonCode, Sender, Subscription, Version, Will, decode, encode_ack, encode_auth,
+    encode_connect, encode_disconnect, encode_pingreq, encode_publish, encode_subscribe, encode_unsubscribe,
+    peek, publish_len,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -129,7 +130,11 @@ pub struct Connection {
 
 impl Connection {
     /// Connects and waits until the broker accepts. `unreleased` comes from an earlier connection of the same session.
-    pub fn open(options: &ConnectOptions, unreleased: Unreleased, deadline: Option<Instant>) -> Result<Connection, Error> {
+    pub fn open(
+        options: &ConnectOptions,
+        unreleased: Unreleased,
+        deadline: Option<Instant>,
+    ) -> Result<Connection, Error> {
         let limit = Instant::now() + ANSWER_TIMEOUT;
         let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
         let transport = Transport::connect(options, limit)?;
@@ -267,7 +272,14 @@ impl Connection {
         let mut out = Vec::new();
         let packet_id = self.packet_id();
         let user = user_builder(user);
-        encode_subscribe(&mut out, self.version, packet_id, subscription_id, subscriptions, user.properties());
+        encode_subscribe(
+            &mut out,
+            self.version,
+            packet_id,
+            subscription_id,
+            subscriptions,
+            user.properties(),
+        );
         self.send(&out)
     }
 
@@ -381,7 +393,8 @@ impl Connection {
             self.unreleased.0.clear();
         }
         self.tell(|| {
-            let id = terms.assigned_client_id.as_ref().map(|id| format!(", client id '{id}'")).unwrap_or_default();
+            let id =
+                terms.assigned_client_id.as_ref().map(|id| format!(", client id '{id}'")).unwrap_or_default();
             format!("received CONNACK (session present {}{id})", terms.session_present)
         });
         self.terms = terms;
@@ -405,10 +418,11 @@ impl Connection {
                         Some(alias) if alias > self.topic_alias_max => {
                             return Err(Error::Protocol(format!("topic alias {alias} was not offered")));
                         }
-                        Some(alias) if publish.topic.is_empty() => self
-                            .aliases
-                            .get(&alias)
-                            .ok_or_else(|| Error::Protocol(format!("topic alias {alias} stands for nothing")))?,
+                        Some(alias) if publish.topic.is_empty() => {
+                            self.aliases.get(&alias).ok_or_else(|| {
+                                Error::Protocol(format!("topic alias {alias} stands for nothing"))
+                            })?
+                        }
                         Some(alias) => {
                             self.aliases.insert(alias, publish.topic.to_owned());
                             publish.topic
@@ -422,8 +436,12 @@ impl Connection {
                     reason: ack.reason,
                     text: ack.reason_string.map(str::to_owned),
                 }),
-                Packet::SubAck(suback) => Some(Incoming::SubAck(suback.reasons.iter().copied().map(ReasonCode).collect())),
-                Packet::UnsubAck(ack) => Some(Incoming::UnsubAck(ack.reasons.iter().copied().map(ReasonCode).collect())),
+                Packet::SubAck(suback) => {
+                    Some(Incoming::SubAck(suback.reasons.iter().copied().map(ReasonCode).collect()))
+                }
+                Packet::UnsubAck(ack) => {
+                    Some(Incoming::UnsubAck(ack.reasons.iter().copied().map(ReasonCode).collect()))
+                }
                 Packet::PingResp => {
                     self.ping_sent = None;
                     None
@@ -542,7 +560,10 @@ fn will<'a>(options: &'a WillOptions, properties: Option<&'a PropertiesBuilder>)
 /// The terms of a CONNACK and the server's Keep Alive, or the refusal.
 fn accept(connack: &ConnAck<'_>) -> Result<(Terms, Option<u16>), Error> {
     if connack.reason.is_failure() {
-        return Err(Error::Refused { reason: connack.reason, text: connack.reason_string.map(str::to_owned) });
+        return Err(Error::Refused {
+            reason: connack.reason,
+            text: connack.reason_string.map(str::to_owned),
+        });
     }
     let terms = Terms {
         session_present: connack.session_present,
@@ -559,7 +580,9 @@ fn accept(connack: &ConnAck<'_>) -> Result<(Terms, Option<u16>), Error> {
 /// The AUTH packet that answers the broker's.
 fn answer(exchange: Option<&mut Exchange>, auth: &Auth<'_>) -> Result<Vec<u8>, Error> {
     let Some(exchange) = exchange else {
-        return Err(Error::Authentication("the broker asks for more than this client was told to give".into()));
+        return Err(Error::Authentication(
+            "the broker asks for more than this client was told to give".into(),
+        ));
     };
     // MQTT-4.12.0-5: the method stays the same.
     if auth.reason != ReasonCode::CONTINUE_AUTHENTICATION || auth.method != Some(exchange.method()) {

@@ -89,7 +89,12 @@ impl Format {
 
     /// Writes `message`, received at `at`. A message that the format cannot express (`%J` with a payload that is not JSON) is
     /// left out; its reason is the `Ok(Err(..))`.
-    pub fn write(&self, out: &mut dyn Write, message: &Message, at: Moment) -> io::Result<Result<(), String>> {
+    pub fn write(
+        &self,
+        out: &mut dyn Write,
+        message: &Message,
+        at: Moment,
+    ) -> io::Result<Result<(), String>> {
         let mut line = Vec::with_capacity(message.payload.len() + 64);
         for part in &self.parts {
             match part {
@@ -263,8 +268,10 @@ mod tests {
 
     #[test]
     fn every_field() {
-        assert_eq!(shown("%A|%C|%D|%E|%F|%l|%m|%P|%q|%R|%r|%S|%t|%x|%X|%%"),
-            b"4|text/plain|c|60|1|3|9|k:v k:w|2|r|1|5|site/1|6f6bab|6F6BAB|%");
+        assert_eq!(
+            shown("%A|%C|%D|%E|%F|%l|%m|%P|%q|%R|%r|%S|%t|%x|%X|%%"),
+            b"4|text/plain|c|60|1|3|9|k:v k:w|2|r|1|5|site/1|6f6bab|6F6BAB|%"
+        );
         assert_eq!(shown("%p"), [b'o', b'k', 0xAB]);
         assert_eq!(shown("%I %U"), b"2026-11-24T06:54:00+0000 1795503240.000000005");
     }
@@ -306,7 +313,8 @@ mod tests {
     #[test]
     fn payload_that_is_not_json_leaves_the_message_out() {
         let mut out = Vec::new();
-        let written = Format::parse("%J", true).unwrap().write(&mut out, &message(), Moment::from_unix(0, 0)).unwrap();
+        let written =
+            Format::parse("%J", true).unwrap().write(&mut out, &message(), Moment::from_unix(0, 0)).unwrap();
         assert_eq!(written, Err("the payload on topic site/1 is not valid JSON".into()));
         assert!(out.is_empty());
     }

@@ -44,7 +44,13 @@ pub struct ConnectArgs {
     #[arg(short = 'u', long, value_name = "NAME", help_heading = "Connection")]
     username: Option<String>,
     /// Password; better in the variable RAVELIN_PASSWORD, which other users of the machine cannot see
-    #[arg(short = 'P', long = "pw", value_name = "PASSWORD", help_heading = "Connection", allow_hyphen_values = true)]
+    #[arg(
+        short = 'P',
+        long = "pw",
+        value_name = "PASSWORD",
+        help_heading = "Connection",
+        allow_hyphen_values = true
+    )]
     password: Option<String>,
     /// Prove the password by SCRAM-SHA-256 instead of sending it (MQTT 5.0)
     #[arg(long, help_heading = "Connection")]
@@ -81,7 +87,13 @@ pub struct ConnectArgs {
     #[arg(long, value_name = "TOPIC", help_heading = "Will")]
     will_topic: Option<String>,
     /// Payload of the will [default: empty]
-    #[arg(long, value_name = "TEXT", help_heading = "Will", requires = "will_topic", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        help_heading = "Will",
+        requires = "will_topic",
+        allow_hyphen_values = true
+    )]
     will_payload: Option<String>,
     /// QoS of the will
     #[arg(long, value_name = "QOS", help_heading = "Will", requires = "will_topic", value_parser = parse_qos)]
@@ -173,9 +185,12 @@ impl ConnectArgs {
         }
         let username = self.username.clone().or_else(|| url.as_ref()?.username.clone());
         let password = self.password.clone().or_else(|| url.as_ref()?.password.clone());
-        let password = password.or_else(|| username.as_ref().and_then(|_| std::env::var(PASSWORD_VARIABLE).ok()));
+        let password =
+            password.or_else(|| username.as_ref().and_then(|_| std::env::var(PASSWORD_VARIABLE).ok()));
         if self.scram && (username.is_none() || password.is_none()) {
-            return Err(Error::Usage("--scram needs a user name (-u) and a password (-P or RAVELIN_PASSWORD)".into()));
+            return Err(Error::Usage(
+                "--scram needs a user name (-u) and a password (-P or RAVELIN_PASSWORD)".into(),
+            ));
         }
         let client_id = match (&self.id, &self.id_prefix) {
             (Some(id), _) => id.clone(),
@@ -183,7 +198,9 @@ impl ConnectArgs {
             (None, None) => String::new(),
         };
         if self.keep_session && client_id.is_empty() {
-            return Err(Error::Usage("-c needs a client identifier (-i): a kept session is found again by it".into()));
+            return Err(Error::Usage(
+                "-c needs a client identifier (-i): a kept session is found again by it".into(),
+            ));
         }
         let (scheme, host, port) = self.address(url.as_ref());
         let tls = match scheme.is_tls() {
@@ -193,7 +210,11 @@ impl ConnectArgs {
         Ok(ConnectOptions {
             scheme,
             port,
-            path: url.as_ref().map(|url| url.path.clone()).filter(|path| !path.is_empty()).unwrap_or(WEB_SOCKET_PATH.into()),
+            path: url
+                .as_ref()
+                .map(|url| url.path.clone())
+                .filter(|path| !path.is_empty())
+                .unwrap_or(WEB_SOCKET_PATH.into()),
             host,
             bind_address: self.bind_address,
             tls,
@@ -254,7 +275,9 @@ impl ConnectArgs {
             Some("-1" | "∞") => Ok(Some(u32::MAX)),
             Some(text) => match text.parse() {
                 Ok(seconds) => Ok(Some(seconds)),
-                Err(_) => Err(Error::Usage(format!("-x {text}: expected seconds from 0 to 4294967294, or -1 for ever"))),
+                Err(_) => Err(Error::Usage(format!(
+                    "-x {text}: expected seconds from 0 to 4294967294, or -1 for ever"
+                ))),
             },
             // Who keeps a session means to come back.
             None => Ok(properties.connect.session_expiry_s.or(self.keep_session.then_some(u32::MAX))),
@@ -378,7 +401,8 @@ mod tests {
     fn a_will_has_a_topic_that_can_be_published() {
         assert!(usage("--will-topic a/+").contains("wildcard"));
         assert!(usage("-D will will-delay-interval 1").contains("--will-topic"));
-        let will = resolve("--will-topic a --will-payload -x --will-qos 2 --will-retain").unwrap().will.unwrap();
+        let will =
+            resolve("--will-topic a --will-payload -x --will-qos 2 --will-retain").unwrap().will.unwrap();
         assert_eq!((will.payload.as_slice(), will.qos, will.retain), (&b"-x"[..], QoS::ExactlyOnce, true));
     }
 }

@@ -145,7 +145,10 @@ impl PacketProperties {
                 Ok(())
             }
             "subscribe" | "unsubscribe" | "disconnect" => Err(unknown(command)),
-            _ => Err("the command is none of connect, publish, subscribe, unsubscribe, disconnect, will".into()),
+            _ => {
+                Err("the command is none of connect, publish, subscribe, unsubscribe, disconnect, will"
+                    .into())
+            }
         }
     }
 
@@ -158,7 +161,10 @@ impl PacketProperties {
             "unsubscribe" => &mut self.unsubscribe_user,
             "disconnect" => &mut self.disconnect_user,
             _ => {
-                return Err("the command is none of connect, publish, subscribe, unsubscribe, disconnect, will".into());
+                return Err(
+                    "the command is none of connect, publish, subscribe, unsubscribe, disconnect, will"
+                        .into(),
+                );
             }
         })
     }
@@ -174,7 +180,9 @@ impl ConnectProperties {
             "request-response-information" => {
                 self.request_response_info = Some(number::<u8>(value, 0, 1)? == 1);
             }
-            "request-problem-information" => self.request_problem_info = Some(number::<u8>(value, 0, 1)? == 1),
+            "request-problem-information" => {
+                self.request_problem_info = Some(number::<u8>(value, 0, 1)? == 1)
+            }
             "authentication-method" => self.auth_method = Some(text(value)?),
             "authentication-data" => self.auth_data = Some(data(value)?),
             _ => return Err(unknown("connect")),
@@ -226,7 +234,8 @@ fn unknown(command: &str) -> String {
 
 fn number<T: TryFrom<u64>>(value: &str, least: u64, most: u64) -> Result<T, String> {
     let wrong = || format!("expected a number from {least} to {most}");
-    let number = value.parse::<u64>().ok().filter(|number| (least..=most).contains(number)).ok_or_else(wrong)?;
+    let number =
+        value.parse::<u64>().ok().filter(|number| (least..=most).contains(number)).ok_or_else(wrong)?;
     T::try_from(number).map_err(|_| wrong())
 }
 

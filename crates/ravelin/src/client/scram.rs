@@ -17,7 +17,8 @@ impl Exchange {
             return Ok(None);
         };
         let random = ravelin_protect::random().map_err(failed)?;
-        let (client, first) = ScramClient::begin(user, password.clone(), &scram::nonce(&random)).map_err(failed)?;
+        let (client, first) =
+            ScramClient::begin(user, password.clone(), &scram::nonce(&random)).map_err(failed)?;
         Ok(Some(Exchange { client, first }))
     }
 
@@ -38,7 +39,9 @@ impl Exchange {
 
     /// Checks the end that came with the CONNACK: a server that does not know the password is not the server.
     pub fn verify(self, end: Option<&[u8]>) -> Result<(), Error> {
-        let end = end.ok_or_else(|| Error::Authentication("the broker did not prove that it knows the password".into()))?;
+        let end = end.ok_or_else(|| {
+            Error::Authentication("the broker did not prove that it knows the password".into())
+        })?;
         self.client.verify(end).map_err(failed)
     }
 }

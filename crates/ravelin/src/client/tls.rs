@@ -6,6 +6,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,10 +80,12 @@ impl TlsArgs {
     }
 
     fn versions(&self) -> &'static [&'static SupportedProtocolVersion] {
+        static ONLY_12: [&SupportedProtocolVersion; 1] = [&TLS12];
+        static ONLY_13: [&SupportedProtocolVersion; 1] = [&TLS13];
         match self.tls_version.as_deref() {
-            Some("tlsv1.2") => &[&rustls::version::TLS12],
-            Some("tlsv1.3") => &[&rustls::version::TLS13],
-            _ => &[&rustls::version::TLS13, &rustls::version::TLS12],
+            Some("tlsv1.2") => &ONLY_12,
+            Some("tlsv1.3") => &ONLY_13,
+            _ => rustls::DEFAULT_VERSIONS,
         }
     }
 
@@ -92,24 +95,34 @@ impl TlsArgs {
             trust(&mut roots, file)?;
         }
         if let Some(directory) = &self.capath {
-            let failed = |why: std::io::Error| Error::File { path: directory.display().to_string(), why: why.to_string() };
+            let failed = |why: std::io::Error| Error::File {
+                path: directory.display().to_string(),
+                why: why.to_string(),
+            };
             for entry in std::fs::read_dir(directory).map_err(failed)? {
                 let path = entry.map_err(failed)?.path();
                 // A directory of a system has more than certificates in it.
-                if path.is_file() && CertificateDer::pem_file_iter(&path).is_ok_and(|mut all| matches!(all.next(), Some(Ok(_)))) {
+                if path.is_file()
+                    && CertificateDer::pem_file_iter(&path)
+                        .is_ok_and(|mut all| matches!(all.next(), Some(Ok(_))))
+                {
                     trust(&mut roots, &path)?;
                 }
             }
         }
         if self.cafile.is_none() && self.capath.is_none() {
             let system = SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists()).ok_or_else(|| {
-                Error::Usage("this system has no certificates to trust: give the broker's CA with --cafile".into())
+                Error::Usage(
+                    "this system has no certificates to trust: give the broker's CA with --cafile".into(),
+                )
             })?;
             // One certificate that cannot be read is not a reason to trust none of the others.
             roots.add_parsable_certificates(certificates(system)?);
         }
         if roots.is_empty() {
-            return Err(Error::Usage("there is no CA certificate to trust: give the broker's with --cafile".into()));
+            return Err(Error::Usage(
+                "there is no CA certificate to trust: give the broker's with --cafile".into(),
+            ));
         }
         Ok(roots)
     }
@@ -162,7 +175,12 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -171,7 +189,12 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -186,7 +209,9 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let args = TlsArgs { cafile: Some("/nonexistent/ca.crt".into()), ..TlsArgs::default() };
-        let Err(Error::File { path, .. }) = args.config() else { panic!("a file that does not exist was trusted") };
+        let Err(Error::File { path, .. }) = args.config() else {
+            panic!("a file that does not exist was trusted")
+        };
         assert_eq!(path, "/nonexistent/ca.crt");
     }
 

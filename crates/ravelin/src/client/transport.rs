@@ -332,7 +332,8 @@ impl Transport {
     fn unframe(&mut self) -> Result<(), Error> {
         let mut reply = Vec::new();
         let mask = random()?;
-        if websocket::decode(&mut self.raw, &mut self.input, &mut reply, mask)? == websocket::Decoded::Closed {
+        if websocket::decode(&mut self.raw, &mut self.input, &mut reply, mask)? == websocket::Decoded::Closed
+        {
             self.closed = true;
         }
         if !reply.is_empty() {
@@ -350,7 +351,9 @@ impl Transport {
         }
         for event in &self.events {
             match event.token() {
-                SOCKET if event.is_readable() || event.is_read_closed() || event.is_error() => self.readable = true,
+                SOCKET if event.is_readable() || event.is_read_closed() || event.is_error() => {
+                    self.readable = true
+                }
                 WAKER => self.woken = true,
                 _ => {}
             }

@@ -45,7 +45,9 @@ pub fn check_response(bytes: &[u8], key: &[u8; 16]) -> Result<Option<usize>, Err
         headers.iter().find(|(key, _)| key.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     };
     if header("Sec-WebSocket-Accept") != Some(accept(key).as_str()) {
-        return Err(Error::WebSocket("the server did not answer this handshake (Sec-WebSocket-Accept)".into()));
+        return Err(Error::WebSocket(
+            "the server did not answer this handshake (Sec-WebSocket-Accept)".into(),
+        ));
     }
     // MQTT-6.0.0-3 and -4: client and server agree on the subprotocol "mqtt".
     if header("Sec-WebSocket-Protocol") != Some("mqtt") {
@@ -98,7 +100,12 @@ pub enum Decoded {
 }
 
 /// Takes whole frames from the start of `raw`: their data goes to `data`, answers to pings to `reply`.
-pub fn decode(raw: &mut Vec<u8>, data: &mut Vec<u8>, reply: &mut Vec<u8>, mask: [u8; 4]) -> Result<Decoded, Error> {
+pub fn decode(
+    raw: &mut Vec<u8>,
+    data: &mut Vec<u8>,
+    reply: &mut Vec<u8>,
+    mask: [u8; 4],
+) -> Result<Decoded, Error> {
     let mut at = 0;
     let result = loop {
         let Some(frame) = frame(&raw[at..])? else { break Decoded::NeedMore };
@@ -177,7 +184,8 @@ fn sha1(message: &[u8]) -> [u8; 20] {
                 40..60 => (b & c | b & d | c & d, 0x8F1B_BCDC),
                 _ => (b ^ c ^ d, 0xCA62_C1D6),
             };
-            let next = a.rotate_left(5).wrapping_add(mix).wrapping_add(e).wrapping_add(constant).wrapping_add(word);
+            let next =
+                a.rotate_left(5).wrapping_add(mix).wrapping_add(e).wrapping_add(constant).wrapping_add(word);
             (a, b, c, d, e) = (next, a, b.rotate_left(30), c, d);
         }
         for (sum, value) in state.iter_mut().zip([a, b, c, d, e]) {
@@ -218,7 +226,8 @@ mod tests {
                     s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
         assert_eq!(check_response(good.as_bytes(), key).unwrap(), Some(good.len()));
         assert_eq!(check_response(&good.as_bytes()[..good.len() - 1], key).unwrap(), None);
-        for bad in [good.replace("101", "404"), good.replace("s3p", "x3p"), good.replace(": mqtt", ": soap")] {
+        for bad in [good.replace("101", "404"), good.replace("s3p", "x3p"), good.replace(": mqtt", ": soap")]
+        {
             assert!(check_response(bad.as_bytes(), key).is_err(), "{bad}");
         }
         assert!(check_response(&[b'x'; RESPONSE_BYTES_MAX + 1], key).is_err());

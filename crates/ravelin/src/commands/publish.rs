@@ -116,7 +116,9 @@ fn publish(args: Args) -> anyhow::Result<ExitCode> {
         });
     }
     let refused = publisher.refused;
-    publisher.connection.disconnect(options.properties.disconnect_expiry_s, &options.properties.disconnect_user)?;
+    publisher
+        .connection
+        .disconnect(options.properties.disconnect_expiry_s, &options.properties.disconnect_user)?;
     Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -127,7 +129,9 @@ impl Args {
             return Ok(Some(text.clone().into_bytes()));
         }
         if let Some(file) = &self.file {
-            return Ok(Some(std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))?));
+            return Ok(Some(
+                std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))?,
+            ));
         }
         if self.stdin_file {
             let mut all = Vec::new();
@@ -150,7 +154,8 @@ fn check_terms(args: &Args, options: &ConnectOptions, connection: &Connection) -
         return Err(Error::NotOffered("the broker does not keep retained messages".into()));
     }
     // MQTT-3.3.2-9.
-    if let Some(alias) = options.properties.publish.topic_alias.filter(|&alias| alias > terms.topic_alias_max) {
+    if let Some(alias) = options.properties.publish.topic_alias.filter(|&alias| alias > terms.topic_alias_max)
+    {
         return Err(Error::NotOffered(format!(
             "topic alias {alias} is above the broker's maximum of {}",
             terms.topic_alias_max
@@ -333,10 +338,14 @@ mod tests {
 
     #[test]
     fn exactly_one_content() {
-        for line in ["-t a -m x", "-t a -n", "-t a -l", "-t a -s", "-t a -f x", "-L mqtt://h/a -m x", "-t a -m -1"] {
+        for line in
+            ["-t a -m x", "-t a -n", "-t a -l", "-t a -s", "-t a -f x", "-L mqtt://h/a -m x", "-t a -m -1"]
+        {
             assert!(parse(line).is_ok(), "{line}");
         }
-        for line in ["-t a", "-t a -m x -n", "-m x", "-t a -l --repeat 2", "-t a -m x -q 3", "-t a -m x --repeat 0"] {
+        for line in
+            ["-t a", "-t a -m x -n", "-m x", "-t a -l --repeat 2", "-t a -m x -q 3", "-t a -m x --repeat 0"]
+        {
             assert!(parse(line).is_err(), "{line}");
         }
     }
@@ -344,7 +353,10 @@ mod tests {
     #[test]
     fn h_is_the_host_as_in_mosquitto_pub() {
         assert!(parse("-h bus -t a -m x -d -c -i me -k 10 -x 60 -u n -P p -V mqttv5 -r -q 1").is_ok());
-        assert_eq!(parse("--help").err().map(|error| error.kind()), Some(clap::error::ErrorKind::DisplayHelp));
+        assert_eq!(
+            parse("--help").err().map(|error| error.kind()),
+            Some(clap::error::ErrorKind::DisplayHelp)
+        );
     }
 
     #[test]

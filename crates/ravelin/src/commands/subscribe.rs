@@ -8,7 +8,9 @@ use crate::client::format::Format;
 use crate::client::options::{ConnectArgs, ConnectOptions, parse_qos};
 use crate::client::property::MessageProperties;
 use crate::client::{Connection, Error, Event, Incoming, Message, Moment};
-use ravelin_mqtt::{QoS, ReasonCode, RetainHandling, SubscribeOptions, Subscription, Version, check_filter, matches};
+use ravelin_mqtt::{
+    QoS, ReasonCode, RetainHandling, SubscribeOptions, Subscription, Version, check_filter, matches,
+};
 use std::io::{BufWriter, ErrorKind, Stdout, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -81,8 +83,8 @@ pub struct Args {
     /// Print the topic before the payload
     #[arg(short = 'v', long, help_heading = "Output")]
     verbose: bool,
-    /// Print this format
-    #[arg(short = 'F', value_name = "FORMAT", help_heading = "Output", conflicts_with = "verbose")]
+    /// Print this format; it wins over -v
+    #[arg(short = 'F', value_name = "FORMAT", help_heading = "Output")]
     format: Option<String>,
     /// Print one JSON object a message (the same as -F %j)
     #[arg(long, help_heading = "Output", conflicts_with_all = ["verbose", "format"])]
@@ -112,7 +114,8 @@ fn subscribe(args: Args, deadline: Option<Instant>) -> anyhow::Result<ExitCode> 
         return Err(Error::Usage("no topic filter was given (-t, or in the URL)".into()).into());
     }
     for filter in filters.iter().chain(&args.filter_out).chain(&args.unsubscribe) {
-        check_filter(filter, u16::MAX).map_err(|why| Error::Usage(format!("topic filter '{filter}': {why}")))?;
+        check_filter(filter, u16::MAX)
+            .map_err(|why| Error::Usage(format!("topic filter '{filter}': {why}")))?;
     }
     let version_5 = args.retain_as_published || args.no_local || args.retain_handling.is_some();
     if version_5 && options.version == Version::V311 {
@@ -214,7 +217,11 @@ impl Subscriber<'_> {
             if !self.args.reconnect || !may_pass(&error) {
                 return Err(error.into());
             }
-            self.warn(&format!("{:#}; connecting again in {} s", anyhow::Error::from(error), pause.as_secs()));
+            self.warn(&format!(
+                "{:#}; connecting again in {} s",
+                anyhow::Error::from(error),
+                pause.as_secs()
+            ));
             let until = Instant::now() + pause;
             std::thread::sleep(self.deadline.map_or(until, |deadline| deadline.min(until)) - Instant::now());
             if self.is_late() {
@@ -313,7 +320,9 @@ impl Subscriber<'_> {
     }
 
     fn unsubscribed(&self, reasons: &[ReasonCode]) -> Option<End> {
-        for (filter, reason) in self.args.unsubscribe.iter().zip(reasons).filter(|(_, reason)| reason.is_failure()) {
+        for (filter, reason) in
+            self.args.unsubscribe.iter().zip(reasons).filter(|(_, reason)| reason.is_failure())
+        {
             self.warn(&format!("the end of the subscription to '{filter}' was refused: {reason}"));
         }
         self.filters.is_empty().then_some(End::Done)
@@ -343,8 +352,14 @@ impl Subscriber<'_> {
 /// Clears the retained message of a topic.
 fn remove_retained(connection: &mut Connection, topic: &str) -> Result<(), Error> {
     let properties = MessageProperties::default();
-    let message =
-        Outgoing { topic, payload: &[], qos: QoS::AtMostOnce, retain: true, properties: &properties, forward: &[] };
+    let message = Outgoing {
+        topic,
+        payload: &[],
+        qos: QoS::AtMostOnce,
+        retain: true,
+        properties: &properties,
+        forward: &[],
+    };
     connection.publish(message).map(drop)
 }
 
@@ -391,7 +406,7 @@ mod tests {
 
     #[test]
     fn something_to_subscribe_to_and_one_format() {
-        for line in ["-v", "-t a -v -F %p", "-t a --json -v", "-t a -R --retained-only", "-t a -C 0", "-t a -q 3"] {
+        for line in ["-v", "-t a --json -v", "-t a -R --retained-only", "-t a -C 0", "-t a -q 3"] {
             assert!(parse(line).is_err(), "{line}");
         }
         assert!(parse("-L mqtt://h/a").is_ok());
