@@ -1,1 +1,44 @@
-//! Sessions, subscriptions, routing, retained messages, queues, wills, expiry. Pure.
+//! Sessions, subscriptions, routing, retained messages, queues, wills and expiry.
+//!
+//! Pure: no socket, clock, file, lock, thread or randomness; time and seeds are arguments. A [`Broker`] is one shard:
+//! it owns the sessions whose Client Identifier hashes to it and talks to its sister shards by [`ShardMessage`]s that
+//! the shell carries. Bytes for clients gather in each link's [`Outbound`]; what must survive gathers in a journal.
+//!
+//! The shell drives it in turns:
+//!
+//! 1. feed what arrived: `handle_*`;
+//! 2. [`Broker::take_journal`] and hand the bytes to the store;
+//! 3. drain [`Broker::poll_output`]; write out every link of [`Broker::poll_flush`];
+//! 4. sleep until [`Broker::poll_timeout`], a socket, a sister shard or the store has something.
+
+mod acknowledge;
+mod broker;
+mod checkpoint;
+mod clock;
+mod close;
+mod connect;
+mod deliver;
+mod journal;
+mod limits;
+mod link;
+mod message;
+mod outbound;
+mod output;
+mod publish;
+mod restore;
+mod retained;
+mod route;
+mod sending;
+mod session;
+mod shards;
+mod share;
+mod subscribe;
+mod timers;
+mod trie;
+
+pub use broker::{Authorizer, Broker, Connecting, LinkId, home_shard};
+pub use clock::Now;
+pub use limits::Limits;
+pub use outbound::Outbound;
+pub use output::{Close, Output, RestoreSummary, ShardMessage, Stats};
+pub use restore::RestoreError;

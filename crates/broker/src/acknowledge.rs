@@ -1,0 +1,243 @@
+//! Acknowledgements, both ways, and when they may go.
+
+use crate::broker::LinkId;
+use crate::journal::Kind;
+use crate::link::{Pending, PendingAck};
+use crate::publish::Asked;
+use crate::sending::Stage;
+use crate::{Broker, Now};
+use ravelin_event::DisconnectCause;
+use ravelin_mqtt::{
+    Ack, AckKind, Packet, Properties, QoS, ReasonCode, Sender, Version, decode, encode_ack, encode_pingresp,
+};
+
+impl Broker {
+    /// Sends an acknowledgement once the journal is durable up to `seq` and `shards` sister shards have answered, and not
+    /// before those that came earlier (MQTT-4.6.0-2 to -4). Returns its number among the link's pending ones.
+    pub(crate) fn acknowledge(
+        &mut self,
+        index: u32,
+        seq: u64,
+        shards: u16,
+        kind: AckKind,
+        packet_id: u16,
+        reason: ReasonCode,
+    ) -> u32 {
+        self.defer(index, seq, shards, PendingAck::Ack(kind, packet_id, reason))
+    }
+
+    pub(crate) fn defer(&mut self, index: u32, seq: u64, shards: u16, what: PendingAck) -> u32 {
+        let durable = self.journal.durable();
+        let Some(link) = self.link_mut(index) else { return 0 };
+        if link.pending.is_empty() && seq <= durable && shards == 0 {
+            self.send_pending(index, what);
+            return 0;
+        }
+        if matches!(what, PendingAck::Ack(AckKind::PubAck, ..)) {
+            link.qos1_pending = link.qos1_pending.saturating_add(1);
+        }
+        let number = link.pending_base.wrapping_add(link.pending.len() as u32);
+        link.pending.push_back(Pending { seq, shards, what });
+        if seq > durable {
+            self.waiting.push_back((seq, index));
+        }
+        number
+    }
+
+    fn send_pending(&mut self, index: u32, what: PendingAck) {
+        match what {
+            PendingAck::Ack(kind, packet_id, reason) => self.send_ack(index, kind, packet_id, reason),
+            PendingAck::Packet(bytes) => {
+                if let Some(link) = self.touch(index) {
+                    link.out.buffer().extend_from_slice(&bytes);
+                    self.stats.packets_sent += 1;
+                    self.stats.bytes_sent += bytes.len() as u64;
+                }
+            }
+        }
+    }
+
+    /// Sends what is due of a link's pending acknowledgements.
+    pub(crate) fn flush_pending(&mut self, index: u32) {
+        let durable = self.journal.durable();
+        loop {
+            let Some(link) = self.link_mut(index) else { return };
+            let due = link.pending.front().is_some_and(|front| front.seq <= durable && front.shards == 0);
+            if !due {
+                if link.pending.is_empty() && link.pending.capacity() > 64 {
+                    link.pending = Default::default();
+                }
+                return;
+            }
+            let Some(front) = link.pending.pop_front() else { return };
+            link.pending_base = link.pending_base.wrapping_add(1);
+            if matches!(front.what, PendingAck::Ack(AckKind::PubAck, ..)) {
+                link.qos1_pending -= 1;
+            }
+            self.send_pending(index, front.what);
+        }
+    }
+
+    /// A sister shard answered for one of a link's pending acknowledgements.
+    pub(crate) fn shard_answered(&mut self, link: LinkId, number: u32) {
+        let Some(index) = self.session_of(link) else { return };
+        let Some(link) = self.link_mut(index) else { return };
+        let at = number.wrapping_sub(link.pending_base) as usize;
+        if let Some(pending) = link.pending.get_mut(at) {
+            pending.shards = pending.shards.saturating_sub(1);
+        }
+        self.flush_pending(index);
+    }
+
+    /// Remembers which pending acknowledgement the answers of sister shards are for.
+    pub(crate) fn expect_answers(&mut self, index: u32, number: u32, asked: Asked) {
+        if asked.shards > 0 {
+            let link = LinkId::new(index, self.sessions.generation(index));
+            self.groups.answers.insert(asked.token, (link, number, asked.shards));
+        }
+    }
+
+    pub(crate) fn send_ack(&mut self, index: u32, kind: AckKind, packet_id: u16, reason: ReasonCode) {
+        let Some(version) = self.sessions.get(index).map(|session| session.version) else { return };
+        let Some(link) = self.touch(index) else { return };
+        let before = link.out.len();
+        let ack = Ack { kind, packet_id, reason, reason_string: None, properties: Properties::EMPTY };
+        encode_ack(link.out.buffer(), version, &ack);
+        let bytes = link.out.len() - before;
+        self.stats.packets_sent += 1;
+        self.stats.bytes_sent += bytes as u64;
+    }
+
+    pub(crate) fn handle_ack(&mut self, now: Now, index: u32, first: u8, body: &[u8]) {
+        let Some(version) = self.sessions.get(index).map(|session| session.version) else { return };
+        // The common form: Success, and nothing but the Packet Identifier.
+        let plain = match (first, body) {
+            (0x40, &[high, low]) => Some((AckKind::PubAck, high, low)),
+            (0x50, &[high, low]) => Some((AckKind::PubRec, high, low)),
+            (0x62, &[high, low]) => Some((AckKind::PubRel, high, low)),
+            (0x70, &[high, low]) => Some((AckKind::PubComp, high, low)),
+            _ => None,
+        };
+        let (kind, packet_id, reason) = match plain {
+            Some((kind, high, low)) if high | low != 0 => {
+                (kind, u16::from_be_bytes([high, low]), ReasonCode::SUCCESS)
+            }
+            _ => match decode(first, body, version, Sender::Client, &self.limits.decode) {
+                Ok(Packet::Ack(ack)) => (ack.kind, ack.packet_id, ack.reason),
+                Ok(_) => return,
+                Err(error) => return self.fail(now, index, &error),
+            },
+        };
+        match kind {
+            AckKind::PubAck => self.handle_puback(now, index, packet_id),
+            AckKind::PubRec => self.handle_pubrec(now, index, packet_id, reason),
+            AckKind::PubRel => self.handle_pubrel(index, packet_id),
+            AckKind::PubComp => self.handle_pubcomp(now, index, packet_id),
+        }
+    }
+
+    fn seq_at(&mut self, index: u32, packet_id: u16, qos: QoS) -> Option<(u64, Stage)> {
+        let sending = &mut self.sessions.get_mut(index)?.sending;
+        let seq = sending.seq_of(packet_id)?;
+        let slot = sending.slot_mut(seq)?;
+        (slot.qos == qos).then_some((seq, slot.stage))
+    }
+
+    fn handle_puback(&mut self, now: Now, index: u32, packet_id: u16) {
+        // An identifier that is not under way: the message was acknowledged before. Nothing to do.
+        if let Some((seq, _)) = self.seq_at(index, packet_id, QoS::AtLeastOnce) {
+            self.finish(index, seq);
+            self.pump(now, index);
+        }
+    }
+
+    fn handle_pubrec(&mut self, now: Now, index: u32, packet_id: u16, reason: ReasonCode) {
+        let Some((seq, stage)) = self.seq_at(index, packet_id, QoS::ExactlyOnce) else {
+            // MQTT 5.0 section 3.6.2.1: tell the client that nothing is known of it. In 3.1.1 the code is not sent.
+            let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
+            self.acknowledge(index, 0, 0, AckKind::PubRel, packet_id, reason);
+            return;
+        };
+        if reason.is_failure() {
+            // MQTT-4.9.0-2: the client does not want it; its Packet Identifier is free again.
+            self.finish(index, seq);
+            return self.pump(now, index);
+        }
+        let mut after = 0;
+        if stage == Stage::Sent {
+            let Some(session) = self.sessions.get_mut(index) else { return };
+            if let Some(slot) = session.sending.slot_mut(seq) {
+                slot.stage = Stage::Released;
+                slot.delivery = None;
+            }
+            if session.durable {
+                let uid = session.uid;
+                // PUBREL waits for the disk: sent and then forgotten, the message would be sent again as a new one.
+                after = self.journal.record(Kind::Received, |record| {
+                    record.int(uid);
+                    record.int(seq);
+                });
+            }
+        }
+        self.acknowledge(index, after, 0, AckKind::PubRel, packet_id, ReasonCode::SUCCESS);
+    }
+
+    fn handle_pubrel(&mut self, index: u32, packet_id: u16) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let known = session.received.iter().position(|id| *id == packet_id);
+        let reason = match known {
+            Some(at) => {
+                session.received.swap_remove(at);
+                session.received_unsure.retain(|id| *id != packet_id);
+                ReasonCode::SUCCESS
+            }
+            // MQTT-4.3.3-11 still asks for the PUBCOMP.
+            None => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+        };
+        let origin = (session.uid, packet_id);
+        let durable = session.durable;
+        let mut seq = 0;
+        let mut asked = Asked::default();
+        if durable {
+            if self.taken.remove(&origin) {
+                // PUBCOMP waits for the disk: sent and then forgotten, the identifier's next message would be taken for a
+                // duplicate.
+                seq = self.journal_released(origin);
+            }
+            asked = self.release_on_sisters(origin);
+        }
+        let number = self.acknowledge(index, seq, asked.shards, AckKind::PubComp, packet_id, reason);
+        self.expect_answers(index, number, asked);
+    }
+
+    fn handle_pubcomp(&mut self, now: Now, index: u32, packet_id: u16) {
+        if let Some((seq, Stage::Released)) = self.seq_at(index, packet_id, QoS::ExactlyOnce) {
+            self.finish(index, seq);
+            self.pump(now, index);
+        }
+    }
+
+    /// All packets but PUBLISH and its acknowledgements.
+    pub(crate) fn handle_other(&mut self, now: Now, index: u32, first: u8, body: &[u8]) {
+        let Some(version) = self.sessions.get(index).map(|session| session.version) else { return };
+        match decode(first, body, version, Sender::Client, &self.limits.decode) {
+            Ok(Packet::PingReq) => {
+                if let Some(link) = self.touch(index) {
+                    encode_pingresp(link.out.buffer());
+                    self.stats.packets_sent += 1;
+                    self.stats.bytes_sent += 2;
+                }
+            }
+            Ok(Packet::Subscribe(subscribe)) => self.handle_subscribe(now, index, &subscribe),
+            Ok(Packet::Unsubscribe(unsubscribe)) => self.handle_unsubscribe(index, &unsubscribe),
+            Ok(Packet::Disconnect(disconnect)) => self.handle_disconnect(now, index, &disconnect),
+            Ok(_) => {
+                // MQTT-3.1.0-2: a second CONNECT; or a packet that only a server sends.
+                let reason = (version == Version::V5).then_some(ReasonCode::PROTOCOL_ERROR);
+                let detail = format!("packet type {} is not allowed here", first >> 4);
+                self.close_link(now, index, reason, DisconnectCause::ProtocolError, Some(detail));
+            }
+            Err(error) => self.fail(now, index, &error),
+        }
+    }
+}

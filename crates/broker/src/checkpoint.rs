@@ -1,0 +1,176 @@
+//! Writing the whole state again, a little at a time, so that old records can be dropped.
+
+use crate::journal::{Kind, Writer};
+use crate::message::Message;
+use crate::sending::{Delivery, Stage};
+use crate::session::{Session, StoredWill};
+use crate::{Broker, Now};
+use std::rc::Rc;
+
+/// How far a checkpoint has come.
+pub(crate) struct Progress {
+    session: u32,
+    retained: u32,
+}
+
+impl Broker {
+    /// Starts writing the whole state. What changes meanwhile is journaled as always.
+    pub fn checkpoint_begin(&mut self) {
+        self.epoch += 1;
+        self.checkpoint = Some(Progress { session: 0, retained: 0 });
+    }
+
+    /// Writes more of the state, about `budget_bytes` of it. True when all was written.
+    pub fn checkpoint_step(&mut self, now: Now, budget_bytes: usize) -> bool {
+        let Some(mut progress) = self.checkpoint.take() else { return true };
+        let until = self.journal.len() + budget_bytes;
+        while progress.session < self.sessions.slots() {
+            if self.journal.len() >= until {
+                self.checkpoint = Some(progress);
+                return false;
+            }
+            if self.sessions.get(progress.session).is_some_and(|session| session.journaled) {
+                self.journal_session(now, progress.session);
+            }
+            progress.session += 1;
+        }
+        while progress.retained < self.retained.slots() {
+            if self.journal.len() >= until {
+                self.checkpoint = Some(progress);
+                return false;
+            }
+            self.journal_retained(now, progress.retained);
+            progress.retained += 1;
+        }
+        true
+    }
+
+    /// Every shard writes the retained messages that it set.
+    fn journal_retained(&mut self, now: Now, slot: u32) {
+        let Some((stamp, message)) = self.retained.slot(slot) else { return };
+        if (stamp & 63) % self.shards as u64 != self.shard as u64 || message.topic().starts_with("$SYS/") {
+            return;
+        }
+        let message = message.clone();
+        self.journal.record(Kind::Retained, |record| {
+            record.int(stamp);
+            record.parts(now, message.parts());
+        });
+    }
+
+    /// Writes the whole state of a session.
+    pub(crate) fn journal_session(&mut self, now: Now, index: u32) {
+        let mut bodies = Vec::new();
+        let Some(session) = self.sessions.get(index) else { return };
+        for message in messages(session) {
+            if message.id.get() == 0 {
+                bodies.push(message.clone());
+            }
+        }
+        for message in bodies {
+            message.id.set(self.next_message_id());
+        }
+        let epoch = self.epoch;
+        let Some(session) = self.sessions.get(index) else { return };
+        let trie = &self.trie;
+        self.journal.record(Kind::Session, |record| {
+            write_head(record, now, session);
+            let nodes = session.subscriptions.nodes();
+            record.int((nodes.len() + session.shares.len()) as u64);
+            for node in nodes {
+                let Some(position) = session.subscriptions.get(node) else { continue };
+                let entry = trie.entry(node, position);
+                record.text(&trie.filter(node));
+                record.options(ravelin_mqtt::SubscribeOptions {
+                    qos: ravelin_mqtt::QoS::from_u8(entry.qos).unwrap_or_default(),
+                    no_local: entry.no_local,
+                    retain_as_published: entry.retain_as_published,
+                    retain_handling: Default::default(),
+                });
+                record.int(entry.subscription_id as u64);
+            }
+            for share in &session.shares {
+                record.text(&share.filter);
+                record.options(share.options);
+                record.int(share.subscription_id as u64);
+            }
+            write_messages(record, now, session, epoch);
+        });
+    }
+}
+
+fn messages(session: &Session) -> impl Iterator<Item = &Rc<Message>> {
+    let window = session.sending.window.iter().filter_map(|slot| slot.delivery.as_ref());
+    let queue = session.sending.queue.iter().filter(|queued| queued.seq != 0).map(|queued| &queued.delivery);
+    window.chain(queue).map(|delivery| &delivery.message)
+}
+
+fn write_head(record: &mut Writer<'_>, now: Now, session: &Session) {
+    record.int(session.uid);
+    record.text(&session.who.client_id);
+    record.optional_text(session.who.identity.as_deref());
+    record.optional_text(session.who.certificate.as_deref());
+    record.u8(session.version as u8);
+    record.int(session.expiry_s as u64);
+    record.u8(session.link.is_some() as u8);
+    record.optional_int(session.expires_ms.map(|at| now.wall_of(at)));
+    write_will(record, now, session.will.as_deref());
+    record.int(session.received.len() as u64);
+    for &id in &session.received {
+        record.int(id as u64);
+    }
+}
+
+/// A will, or that there is none.
+pub(crate) fn write_will(record: &mut Writer<'_>, now: Now, will: Option<&StoredWill>) {
+    record.u8(will.is_some() as u8);
+    if let Some(will) = will {
+        record.optional_int(will.expiry_s.map(u64::from));
+        record.int(will.delay_s as u64);
+        record.optional_int(will.due_ms.map(|at| now.wall_of(at)));
+        record.parts(now, will.message.parts());
+    }
+}
+
+fn write_messages(record: &mut Writer<'_>, now: Now, session: &Session, epoch: u32) {
+    let sending = &session.sending;
+    record.int(sending.last_seq());
+    // Nothing after this one was ever sent.
+    record.int(sending.end_seq() - 1);
+    let window = sending
+        .window
+        .iter()
+        .enumerate()
+        .map(|(i, slot)| (sending.first_seq() + i as u64, slot.stage, slot.qos, slot.delivery.as_ref()));
+    let queue = sending.queue.iter().filter(|queued| queued.seq != 0);
+    let queue = queue.map(|queued| (queued.seq, Stage::Sent, queued.delivery.qos, Some(&queued.delivery)));
+    let all: Vec<_> = window.filter(|(_, stage, ..)| *stage != Stage::Done).chain(queue).collect();
+    record.int(all.len() as u64);
+    for (seq, stage, qos, delivery) in all {
+        record.int(seq);
+        let retain = delivery.is_some_and(|delivery| delivery.retain);
+        let released = stage == Stage::Released;
+        record.u8(qos as u8 | (retain as u8) << 2 | (released as u8) << 3);
+        if !released {
+            write_delivery(record, now, delivery, epoch);
+        }
+    }
+}
+
+fn write_delivery(record: &mut Writer<'_>, now: Now, delivery: Option<&Delivery>, epoch: u32) {
+    let Some(delivery) = delivery else {
+        debug_assert!(false, "a durable session keeps what it sent");
+        record.ids(None);
+        record.int(0);
+        record.u8(0);
+        return;
+    };
+    record.ids(delivery.subscription_ids.as_deref());
+    record.int(delivery.message.id.get());
+    // A body that this checkpoint has written already is only named.
+    let known = delivery.message.epoch.replace(epoch) == epoch;
+    record.u8(!known as u8);
+    if !known {
+        record.parts(now, delivery.message.parts());
+    }
+}

@@ -1,0 +1,223 @@
+//! The end of connections and sessions, and what becomes due after it: wills and expiry.
+
+use crate::broker::LinkId;
+use crate::journal::Kind;
+use crate::message::Parts;
+use crate::session::StoredWill;
+use crate::timers::{Timer, TimerKind};
+use crate::{Broker, Close, Now, Output};
+use ravelin_event::{DisconnectCause, Event};
+use ravelin_mqtt::{Disconnect, ReasonCode, Version, encode_disconnect};
+
+impl Broker {
+    /// The network connection of a link has ended.
+    pub fn handle_closed(&mut self, now: Now, link: LinkId, cause: DisconnectCause, detail: Option<String>) {
+        if let Some(index) = self.session_of(link) {
+            self.forget_link(now, index, cause, detail);
+            self.after_close(now, index, true);
+        }
+    }
+
+    /// Ends a connection from this side; a client of MQTT 5.0 is told why.
+    pub(crate) fn close_link(
+        &mut self,
+        now: Now,
+        index: u32,
+        reason: Option<ReasonCode>,
+        cause: DisconnectCause,
+        detail: Option<String>,
+    ) {
+        self.detach(now, index, reason, cause, detail);
+        self.after_close(now, index, true);
+    }
+
+    pub(crate) fn handle_disconnect(&mut self, now: Now, index: u32, disconnect: &Disconnect<'_>) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        if let Some(expiry_s) = disconnect.session_expiry_s {
+            if session.expiry_s == 0 && expiry_s != 0 {
+                // MQTT-3.14.2-2 and section 3.14.2.2.2
+                let detail = Some("session expiry set by DISCONNECT after 0 in CONNECT".into());
+                let reason = Some(ReasonCode::PROTOCOL_ERROR);
+                return self.close_link(now, index, reason, DisconnectCause::ProtocolError, detail);
+            }
+            session.expiry_s = expiry_s.min(self.limits.session_expiry_s_max);
+        }
+        let normal = disconnect.reason == ReasonCode::SUCCESS;
+        let cause = if normal { DisconnectCause::Normal } else { DisconnectCause::WithWill };
+        if normal {
+            // MQTT-3.14.4-3
+            session.will = None;
+        }
+        let detail = disconnect.reason_string.map(str::to_owned);
+        self.detach(now, index, None, cause, detail);
+        self.after_close(now, index, !normal);
+    }
+
+    /// Takes the link off its session and asks the shell to close it. The session is left as it is.
+    pub(crate) fn detach(
+        &mut self,
+        now: Now,
+        index: u32,
+        reason: Option<ReasonCode>,
+        cause: DisconnectCause,
+        detail: Option<String>,
+    ) {
+        let generation = self.sessions.generation(index);
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let version = session.version;
+        let Some(link) = session.link.as_deref_mut() else { return };
+        let (token, mut last) = (link.token, std::mem::take(&mut link.out));
+        if let Some(reason) = reason.filter(|_| version == Version::V5) {
+            let reason_string = detail.as_deref().filter(|_| link.problem_info && reason.is_failure());
+            let packet = Disconnect { reason, reason_string, ..Disconnect::default() };
+            let before = last.len();
+            encode_disconnect(last.buffer(), version, &packet);
+            self.stats.packets_sent += 1;
+            self.stats.bytes_sent += (last.len() - before) as u64;
+        }
+        self.forget_link(now, index, cause, detail);
+        let link = LinkId::new(index, generation);
+        self.outputs.push_back(Output::Close(Close { link, token, last, cause }));
+    }
+
+    fn forget_link(&mut self, now: Now, index: u32, cause: DisconnectCause, detail: Option<String>) {
+        let _ = now;
+        self.sessions.bump(index);
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        if session.link.take().is_none() {
+            return;
+        }
+        for slot in &mut session.sending.window {
+            // Whatever was sent on the old connection may have arrived.
+            slot.dup = true;
+            slot.counted = false;
+        }
+        let event = Event::Disconnected {
+            client_id: session.who.client_id.to_string(),
+            identity: session.who.identity.as_deref().map(str::to_owned),
+            address: session.who.address,
+            cause,
+            detail,
+        };
+        self.connected -= 1;
+        self.event(event);
+    }
+
+    /// What follows the end of a connection: the will, and the session's expiry (sections 3.1.2.5, 3.1.2.11.2).
+    fn after_close(&mut self, now: Now, index: u32, with_will: bool) {
+        let generation = self.sessions.generation(index);
+        let never = self.limits.session_expiry_s_max == u32::MAX;
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        if session.link.is_some() {
+            return;
+        }
+        if session.expiry_s == 0 {
+            return self.end_session(now, index, false);
+        }
+        let expiry_ms = session.expiry_s as u64 * 1000;
+        session.expires_ms = (!never || session.expiry_s != u32::MAX).then_some(now.mono_ms + expiry_ms);
+        // QoS 0 messages that wait are not part of the session state.
+        let before = (session.sending.queue.len(), session.sending.queue_bytes);
+        session.sending.drop_qos0();
+        self.queued -= before.0 - session.sending.queue.len();
+        self.queued_bytes -= before.1 - session.sending.queue_bytes;
+        if let Some(at_ms) = session.expires_ms {
+            self.timers.push(Timer { at_ms, key: index, generation, kind: TimerKind::SessionExpiry });
+        }
+        let mut due = None;
+        if with_will && let Some(will) = &mut session.will {
+            let at_ms = now.mono_ms + (will.delay_s as u64 * 1000).min(expiry_ms);
+            will.due_ms = Some(at_ms);
+            due = Some(at_ms);
+        }
+        let (uid, sent) = (session.uid, session.sending.end_seq() - 1);
+        let expiry_s = session.expiry_s;
+        let has_will = session.will.is_some();
+        if session.journaled {
+            self.journal.record(Kind::Disconnected, |record| {
+                record.int(uid);
+                record.int(now.wall_ms);
+                record.int(expiry_s as u64);
+                record.u8(has_will as u8);
+                record.int(sent);
+            });
+        }
+        self.share_state(index, false);
+        match due {
+            Some(at_ms) if at_ms <= now.mono_ms => self.publish_will(now, index),
+            Some(at_ms) => {
+                self.timers.push(Timer { at_ms, key: index, generation, kind: TimerKind::WillDelay });
+            }
+            None => {}
+        }
+    }
+
+    /// Ends a session: its will is due at once (MQTT-3.1.3-9), its subscriptions and messages go.
+    pub(crate) fn end_session(&mut self, now: Now, index: u32, expired: bool) {
+        self.publish_will(now, index);
+        self.unsubscribe_all(index);
+        let Some(session) = self.sessions.remove(index) else { return };
+        self.queued -= session.sending.queue.len();
+        self.queued_bytes -= session.sending.queue_bytes;
+        if session.journaled {
+            let uid = session.uid;
+            self.journal.record(Kind::SessionEnded, |record| record.int(uid));
+            self.taken.retain(|(publisher, _)| *publisher != uid);
+        }
+        if session.durable {
+            if expired {
+                self.stats.sessions_expired += 1;
+            }
+            self.event(Event::SessionEnded { client_id: session.who.client_id.to_string(), expired });
+        }
+    }
+
+    /// Publishes the session's will now.
+    pub(crate) fn publish_will(&mut self, now: Now, index: u32) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let Some(will) = session.will.take() else { return };
+        let (client_id, who) = (session.who.client_id.to_string(), session.who.clone());
+        let journaled = session.journaled.then_some(session.uid);
+        let StoredWill { message, expiry_s, .. } = *will;
+        // Rights may have changed since CONNECT.
+        if !self.authorizer.may_publish(&who, message.topic()) {
+            self.refused_publish(index, message.topic(), ravelin_event::Refusal::AccessRule);
+            return;
+        }
+        let expires_ms = expiry_s.map(|s| now.mono_ms + s as u64 * 1000);
+        let parts = Parts { expires_ms, ..message.parts() };
+        self.event(Event::WillPublished { client_id, topic: message.topic().to_owned() });
+        self.publish_own(now, parts, true);
+        // The will is gone from the journal's view of the session, after the message is in it.
+        if let Some(uid) = journaled {
+            self.journal.record(Kind::WillGone, |record| record.int(uid));
+        }
+    }
+
+    pub(crate) fn check_will(&mut self, now: Now, index: u32) {
+        let due = self.sessions.get(index).and_then(|session| session.will.as_ref()?.due_ms);
+        if due.is_some_and(|at_ms| at_ms <= now.mono_ms) {
+            self.publish_will(now, index);
+        }
+    }
+
+    pub(crate) fn check_expiry(&mut self, now: Now, index: u32) {
+        let at = self.sessions.get(index).and_then(|session| session.expires_ms);
+        if at.is_some_and(|at_ms| at_ms <= now.mono_ms) {
+            self.end_session(now, index, true);
+        }
+    }
+
+    /// MQTT-3.1.2-22: no packet within 1.5 times Keep Alive is a network failure.
+    pub(crate) fn check_keep_alive(&mut self, now: Now, index: u32) {
+        let generation = self.sessions.generation(index);
+        let Some(link) = self.link_mut(index) else { return };
+        let at_ms = link.last_heard_ms + link.keep_alive_ms as u64 * 3 / 2;
+        if at_ms <= now.mono_ms {
+            let reason = Some(ReasonCode::KEEP_ALIVE_TIMEOUT);
+            self.close_link(now, index, reason, DisconnectCause::KeepAlive, None);
+        } else {
+            self.timers.push(Timer { at_ms, key: index, generation, kind: TimerKind::KeepAlive });
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The records that the core writes so that its state survives: how they are laid out, and how they are read back.
+//!
+//! Integers are LEB128, strings and byte strings carry their length. A journal batch is a row of records, each behind
+//! its length as 4 bytes, little-endian.
+
+use crate::message::{Message, Parts};
+use crate::{Now, RestoreError};
+use ravelin_mqtt::{QoS, RetainHandling, SubscribeOptions};
+use std::rc::Rc;
+
+/// What a record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// The whole state of a session: at its start and in checkpoints.
+    Session = 1,
+    SessionEnded = 2,
+    Subscribed = 3,
+    Unsubscribed = 4,
+    /// A message, where it came from and for whom.
+    Published = 5,
+    Acked = 6,
+    Received = 7,
+    Released = 8,
+    Connected = 9,
+    Disconnected = 10,
+    /// A retained message, in checkpoints.
+    Retained = 11,
+    /// A will was published or withdrawn.
+    WillGone = 12,
+}
+
+impl Kind {
+    pub fn from_u8(value: u8) -> Option<Kind> {
+        use Kind::*;
+        [
+            Session,
+            SessionEnded,
+            Subscribed,
+            Unsubscribed,
+            Published,
+            Acked,
+            Received,
+            Released,
+            Connected,
+            Disconnected,
+            Retained,
+            WillGone,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u8 == value)
+    }
+}
+
+/// The journal of a shard: records since it was last taken.
+#[derive(Default)]
+pub(crate) struct Journal {
+    bytes: Vec<u8>,
+    /// Records written since the start of the process.
+    seq: u64,
+    durable: u64,
+}
+
+impl Journal {
+    /// Writes one record; returns its sequence number.
+    pub fn record(&mut self, kind: Kind, write: impl FnOnce(&mut Writer<'_>)) -> u64 {
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        self.bytes.push(kind as u8);
+        write(&mut Writer(&mut self.bytes));
+        let len = (self.bytes.len() - at - 4) as u32;
+        self.bytes[at..at + 4].copy_from_slice(&len.to_le_bytes());
+        self.seq += 1;
+        self.seq
+    }
+
+    /// The sequence number of the last record.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The sequence number up to which all is on disk.
+    pub fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    pub fn set_durable(&mut self, seq: u64) {
+        debug_assert!(seq <= self.seq);
+        self.durable = self.durable.max(seq);
+    }
+
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub fn take(&mut self, empty: Vec<u8>) -> Option<Vec<u8>> {
+        (!self.bytes.is_empty()).then(|| std::mem::replace(&mut self.bytes, empty))
+    }
+}
+
+/// Appends fields to a record.
+pub(crate) struct Writer<'a>(pub &'a mut Vec<u8>);
+
+impl Writer<'_> {
+    pub fn u8(&mut self, value: u8) {
+        self.0.push(value);
+    }
+
+    pub fn int(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
+    pub fn bytes(&mut self, value: &[u8]) {
+        self.int(value.len() as u64);
+        self.0.extend_from_slice(value);
+    }
+
+    pub fn text(&mut self, value: &str) {
+        self.bytes(value.as_bytes());
+    }
+
+    pub fn optional_text(&mut self, value: Option<&str>) {
+        self.u8(value.is_some() as u8);
+        if let Some(value) = value {
+            self.text(value);
+        }
+    }
+
+    /// 0 is none.
+    pub fn optional_int(&mut self, value: Option<u64>) {
+        self.int(value.map_or(0, |value| value + 1));
+    }
+
+    pub fn options(&mut self, options: SubscribeOptions) {
+        self.u8(options.qos as u8
+            | (options.no_local as u8) << 2
+            | (options.retain_as_published as u8) << 3
+            | (options.retain_handling as u8) << 4);
+    }
+
+    pub fn parts(&mut self, now: Now, parts: Parts<'_>) {
+        self.u8(parts.qos as u8 | (parts.retain as u8) << 2);
+        self.optional_int(parts.expires_ms.map(|at| now.wall_of(at)));
+        self.text(parts.topic);
+        self.bytes(parts.forward);
+        self.bytes(parts.payload);
+    }
+
+    pub fn ids(&mut self, ids: Option<&[u32]>) {
+        let ids = ids.unwrap_or_default();
+        self.int(ids.len() as u64);
+        for &id in ids {
+            self.int(id as u64);
+        }
+    }
+}
+
+/// Reads fields of a record.
+pub(crate) struct Reader<'a>(pub &'a [u8]);
+
+type Read<T> = Result<T, RestoreError>;
+
+impl<'a> Reader<'a> {
+    pub fn u8(&mut self) -> Read<u8> {
+        let (&first, rest) = self.0.split_first().ok_or(RestoreError("a record ends too early"))?;
+        self.0 = rest;
+        Ok(first)
+    }
+
+    pub fn int(&mut self) -> Read<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8()?;
+            value |= ((byte & 0x7F) as u64) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(RestoreError("an integer is too long"))
+    }
+
+    pub fn bytes(&mut self) -> Read<&'a [u8]> {
+        let len = usize::try_from(self.int()?).map_err(|_| RestoreError("a length is out of range"))?;
+        let (bytes, rest) = self.0.split_at_checked(len).ok_or(RestoreError("a record ends too early"))?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    pub fn text(&mut self) -> Read<&'a str> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| RestoreError("a text is not UTF-8"))
+    }
+
+    pub fn optional_text(&mut self) -> Read<Option<&'a str>> {
+        Ok(if self.u8()? != 0 { Some(self.text()?) } else { None })
+    }
+
+    pub fn optional_int(&mut self) -> Read<Option<u64>> {
+        Ok(self.int()?.checked_sub(1))
+    }
+
+    pub fn qos(&mut self) -> Read<(QoS, u8)> {
+        let flags = self.u8()?;
+        Ok((QoS::from_u8(flags & 3).ok_or(RestoreError("a QoS is out of range"))?, flags >> 2))
+    }
+
+    pub fn options(&mut self) -> Read<SubscribeOptions> {
+        let (qos, flags) = self.qos()?;
+        Ok(SubscribeOptions {
+            qos,
+            no_local: flags & 1 != 0,
+            retain_as_published: flags & 2 != 0,
+            retain_handling: match flags >> 2 {
+                0 => RetainHandling::Send,
+                1 => RetainHandling::SendIfNew,
+                _ => RetainHandling::DoNotSend,
+            },
+        })
+    }
+
+    pub fn message(&mut self, now: Now) -> Read<Message> {
+        Ok(self.parts(now)?.to_message())
+    }
+
+    pub fn parts(&mut self, now: Now) -> Read<Parts<'a>> {
+        let (qos, flags) = self.qos()?;
+        let expires_ms = self.optional_int()?.map(|wall_ms| now.mono_of(wall_ms));
+        let topic = self.text()?;
+        if topic.len() > u16::MAX as usize {
+            return Err(RestoreError("a topic is too long"));
+        }
+        Ok(Parts {
+            topic,
+            forward: self.bytes()?,
+            payload: self.bytes()?,
+            qos,
+            retain: flags & 1 != 0,
+            expires_ms,
+        })
+    }
+
+    pub fn ids(&mut self) -> Read<Option<Rc<[u32]>>> {
+        let n = self.int()?;
+        if n as usize > self.0.len() {
+            return Err(RestoreError("a record ends too early"));
+        }
+        let mut ids = Vec::with_capacity(n as usize);
+        for _ in 0..n {
+            ids.push(self.int()? as u32);
+        }
+        Ok((!ids.is_empty()).then(|| ids.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_come_back_as_they_were_written() {
+        let mut bytes = Vec::new();
+        let mut writer = Writer(&mut bytes);
+        writer.int(300);
+        writer.optional_int(None);
+        writer.optional_int(Some(0));
+        writer.optional_text(Some("ä"));
+        writer.ids(Some(&[1, 268_435_455]));
+        let mut reader = Reader(&bytes);
+        assert_eq!(reader.int(), Ok(300));
+        assert_eq!(reader.optional_int(), Ok(None));
+        assert_eq!(reader.optional_int(), Ok(Some(0)));
+        assert_eq!(reader.optional_text(), Ok(Some("ä")));
+        assert_eq!(reader.ids().unwrap().as_deref(), Some(&[1, 268_435_455][..]));
+        assert!(reader.u8().is_err());
+    }
+
+    #[test]
+    fn a_length_beyond_the_record_is_an_error_not_an_allocation() {
+        let mut bytes = Vec::new();
+        Writer(&mut bytes).int(u64::MAX);
+        assert!(Reader(&bytes).bytes().is_err());
+        assert!(Reader(&bytes).ids().is_err());
+    }
+}

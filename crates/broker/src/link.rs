@@ -1,0 +1,85 @@
+//! What the core knows of a connection.
+
+use crate::outbound::Outbound;
+use crate::route::Route;
+use hashbrown::HashMap;
+use ravelin_mqtt::{AckKind, ReasonCode};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// A connected client's connection. Small: an idle one is nearly all of what a client costs.
+pub(crate) struct Link {
+    /// The shell's name for it.
+    pub token: u64,
+    pub out: Outbound,
+    /// On the list of links to flush.
+    pub dirty: bool,
+    /// The client asked not to get reason strings (MQTT-3.1.2-29).
+    pub problem_info: bool,
+    /// The client's Maximum Packet Size.
+    pub packet_bytes_max: u32,
+    /// Most unacknowledged messages that may be sent to the client.
+    pub window_max: u16,
+    /// Unacknowledged messages sent on this connection.
+    pub unacked: u16,
+    /// QoS 1 messages received and not yet acknowledged.
+    pub qos1_pending: u16,
+    pub keep_alive_ms: u32,
+    pub last_heard_ms: u64,
+    /// The route of the topic last published, and whether the client may publish to it.
+    pub memo: Option<(Rc<Route>, bool)>,
+    /// Acknowledgements that wait for the disk or for a sister shard, in order.
+    pub pending: VecDeque<Pending>,
+    /// The number of the first of them.
+    pub pending_base: u32,
+    /// The next message of the session's window to send again after a reconnect.
+    pub resend_at: u64,
+    pub aliases: Option<Box<Aliases>>,
+}
+
+/// An acknowledgement that is not yet due.
+pub(crate) struct Pending {
+    /// It may go once the journal is durable up to here.
+    pub seq: u64,
+    /// ... and so many sister shards have answered.
+    pub shards: u16,
+    pub what: PendingAck,
+}
+
+/// Which one.
+pub(crate) enum PendingAck {
+    Ack(AckKind, u16, ReasonCode),
+    /// An encoded SUBACK or UNSUBACK.
+    Packet(Vec<u8>),
+}
+
+/// Topic aliases of a connection, both ways (section 3.3.2.3.4).
+#[derive(Default)]
+pub(crate) struct Aliases {
+    /// What the client's aliases mean; index 0 is alias 1.
+    pub inbound: Vec<Option<Rc<str>>>,
+    pub outbound: HashMap<Box<str>, u16, foldhash::fast::FixedState>,
+    pub outbound_max: u16,
+}
+
+impl Aliases {
+    /// The alias for a topic to send: the number, and whether the client knows it already.
+    pub fn outgoing(&mut self, topic: &str) -> Option<(u16, bool)> {
+        if let Some(&alias) = self.outbound.get(topic) {
+            return Some((alias, true));
+        }
+        if self.outbound.len() >= self.outbound_max as usize {
+            return None;
+        }
+        let alias = self.outbound.len() as u16 + 1;
+        self.outbound.insert(topic.into(), alias);
+        Some((alias, false))
+    }
+}
+
+impl Link {
+    /// Whether more queued messages may be written: little is waiting for the socket.
+    pub fn has_room(&self) -> bool {
+        self.out.len() < 256 << 10
+    }
+}

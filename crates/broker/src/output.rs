@@ -1,0 +1,99 @@
+//! What the core asks of its shell.
+
+use crate::LinkId;
+use ravelin_event::{DisconnectCause, Event};
+
+/// Something that the shell must do. Drain them all after every turn, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Write out what the link's outbound holds, then close its network connection.
+    Close(Close),
+    /// Something happened: log it, count it.
+    Event(Event),
+    /// Carry a message to a sister shard, keeping order.
+    Send(u16, ShardMessage),
+}
+
+/// The end of a network connection, as the core wants it. The link is already gone from the core.
+#[derive(Debug)]
+pub struct Close {
+    /// The link; its id is not used again.
+    pub link: LinkId,
+    /// The shell's token for it.
+    pub token: u64,
+    /// The last bytes to write (what was waiting, and a DISCONNECT where the protocol has one).
+    pub last: crate::Outbound,
+    /// Why.
+    pub cause: DisconnectCause,
+}
+
+/// A message between shards. Opaque to the shell, which keeps order per pair of shards and never drops one.
+#[derive(Debug)]
+pub struct ShardMessage(pub(crate) Vec<u8>);
+
+impl ShardMessage {
+    /// Its size, for the bounded mailbox.
+    pub fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// What was restored from the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RestoreSummary {
+    /// Sessions.
+    pub sessions: u64,
+    /// Retained messages.
+    pub retained: u64,
+    /// Queued messages.
+    pub queued: u64,
+}
+
+/// Counters of one shard since its start, and gauges; the shell sums them for `$SYS` and metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Links (connected clients).
+    pub connected: u64,
+    /// Sessions, connected or not.
+    pub sessions: u64,
+    /// Subscriptions.
+    pub subscriptions: u64,
+    /// Shared subscriptions among them.
+    pub shared_subscriptions: u64,
+    /// Retained messages.
+    pub retained: u64,
+    /// Bytes of retained messages.
+    pub retained_bytes: u64,
+    /// Messages queued.
+    pub queued: u64,
+    /// Bytes queued.
+    pub queued_bytes: u64,
+    /// Control packets received.
+    pub packets_received: u64,
+    /// Control packets sent.
+    pub packets_sent: u64,
+    /// Bytes received in control packets.
+    pub bytes_received: u64,
+    /// Bytes handed to links.
+    pub bytes_sent: u64,
+    /// PUBLISH packets received.
+    pub publish_received: u64,
+    /// PUBLISH packets sent.
+    pub publish_sent: u64,
+    /// PUBLISH payload bytes received.
+    pub publish_bytes_received: u64,
+    /// PUBLISH payload bytes sent.
+    pub publish_bytes_sent: u64,
+    /// Messages dropped: queue or outbound full, or too large for the client.
+    pub publish_dropped: u64,
+    /// Messages that expired before they were delivered.
+    pub publish_expired: u64,
+    /// Publishes that no subscriber wanted.
+    pub publish_undeliverable: u64,
+    /// Publishes, subscriptions and wills refused by access rules.
+    pub denied: u64,
+    /// Sessions that expired.
+    pub sessions_expired: u64,
+    /// Takeovers.
+    pub takeovers: u64,
+}

@@ -1,0 +1,427 @@
+//! PUBLISH from a client, and messages that the broker publishes itself: wills and `$SYS`.
+
+use crate::broker::LinkId;
+use crate::deliver::Fan;
+use crate::journal::Kind;
+use crate::message::Parts;
+use crate::route::{Route, Target};
+use crate::{Broker, Now};
+use ravelin_event::{DisconnectCause, Refusal};
+use ravelin_mqtt::{AckKind, Error, Publish, QoS, ReasonCode, Sender, Version, decode_publish};
+use std::cell::Cell;
+use std::rc::Rc;
+
+impl Broker {
+    /// Handles one control packet of a live link: the first byte of its fixed header, and all that follows the fixed
+    /// header. AUTH does not come here; the shell owns that exchange.
+    pub fn handle_frame(&mut self, now: Now, link: LinkId, first: u8, body: &[u8]) {
+        let Some(index) = self.session_of(link) else { return };
+        self.stats.packets_received += 1;
+        self.stats.bytes_received += body.len() as u64 + 2;
+        if let Some(link) = self.link_mut(index) {
+            link.last_heard_ms = now.mono_ms;
+        }
+        match first >> 4 {
+            3 => self.handle_publish(now, index, first, body),
+            4..=7 => self.handle_ack(now, index, first, body),
+            _ => self.handle_other(now, index, first, body),
+        }
+    }
+
+    fn handle_publish(&mut self, now: Now, index: u32, first: u8, body: &[u8]) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let version = session.version;
+        let memo = session.link.as_mut().and_then(|link| link.memo.clone());
+        let known = memo.as_ref().map_or("", |(route, _)| &route.topic);
+        let publish = match decode_publish(first, body, version, Sender::Client, &self.limits.decode, known) {
+            Ok(publish) => publish,
+            Err(error) => return self.fail(now, index, &error),
+        };
+        self.stats.publish_received += 1;
+        self.stats.publish_bytes_received += publish.payload.len() as u64;
+        let aliased;
+        let topic = match publish.topic_alias {
+            None => publish.topic,
+            Some(alias) => match self.resolve_alias(index, alias, publish.topic) {
+                Ok(topic) => {
+                    aliased = topic;
+                    &aliased
+                }
+                Err(reason) => {
+                    let cause = DisconnectCause::ProtocolError;
+                    return self.close_link(now, index, Some(reason), cause, Some("topic alias".into()));
+                }
+            },
+        };
+        let (route, allowed) = match memo {
+            Some((route, allowed)) if *route.topic == *topic && self.is_valid(&route) => (route, allowed),
+            _ => self.look_up(index, topic),
+        };
+        if publish.qos != QoS::AtMostOnce && !self.admit(now, index, &publish) {
+            return;
+        }
+        if !allowed {
+            self.refused_publish(index, topic, Refusal::AccessRule);
+            return self.answer_publish(index, &publish, ReasonCode::NOT_AUTHORIZED);
+        }
+        if publish.retain
+            && let Some(reason) = self.retain_refusal(index, topic, &publish)
+        {
+            return self.answer_publish(index, &publish, reason);
+        }
+        let mut buffer = std::mem::take(&mut self.scratch);
+        let forward = if publish.properties.forward_is_whole() {
+            publish.properties.raw()
+        } else {
+            buffer.clear();
+            publish.properties.forward_into(&mut buffer);
+            &buffer
+        };
+        let parts = Parts {
+            topic,
+            forward,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires_ms: publish.expiry_s.map(|s| now.mono_ms + s as u64 * 1000),
+        };
+        self.accept(now, index, &publish, parts, &route);
+        self.scratch = buffer;
+    }
+
+    /// The route of a topic and whether the session may publish to it; remembered by the link.
+    fn look_up(&mut self, index: u32, topic: &str) -> (Rc<Route>, bool) {
+        let route = self.route(topic);
+        let Some(session) = self.sessions.get_mut(index) else { return (route, false) };
+        // `$` topics are the server's (section 4.7.2); no rule can give away these.
+        let reserved =
+            topic.starts_with("$SYS/") || topic.starts_with("$CONTROL/") || topic.starts_with("$share/");
+        let allowed = !reserved && self.authorizer.may_publish(&session.who, topic);
+        if let Some(link) = session.link.as_deref_mut() {
+            link.memo = Some((route.clone(), allowed));
+        }
+        (route, allowed)
+    }
+
+    fn resolve_alias(&mut self, index: u32, alias: u16, topic: &str) -> Result<Rc<str>, ReasonCode> {
+        // MQTT-3.3.2-9: not above what CONNACK told.
+        if alias > self.limits.topic_alias_max {
+            return Err(ReasonCode::TOPIC_ALIAS_INVALID);
+        }
+        let Some(link) = self.link_mut(index) else { return Err(ReasonCode::UNSPECIFIED_ERROR) };
+        let aliases = link.aliases.get_or_insert_default();
+        let at = alias as usize - 1;
+        if aliases.inbound.len() <= at {
+            aliases.inbound.resize(at + 1, None);
+        }
+        if topic.is_empty() {
+            return aliases.inbound[at].clone().ok_or(ReasonCode::PROTOCOL_ERROR);
+        }
+        if aliases.inbound[at].as_deref() != Some(topic) {
+            aliases.inbound[at] = Some(topic.into());
+        }
+        aliases.inbound[at].clone().ok_or(ReasonCode::PROTOCOL_ERROR)
+    }
+
+    /// Checks a QoS 1 or 2 message against Receive Maximum and earlier ones with its Packet Identifier. False: it was
+    /// dealt with.
+    fn admit(&mut self, now: Now, index: u32, publish: &Publish<'_>) -> bool {
+        let receive_max = self.limits.receive_max as usize;
+        let Some(session) = self.sessions.get_mut(index) else { return false };
+        let Some(link) = session.link.as_deref_mut() else { return false };
+        let known = publish.qos == QoS::ExactlyOnce && session.received.contains(&publish.packet_id);
+        if known {
+            if let Some(at) = session.received_unsure.iter().position(|id| *id == publish.packet_id) {
+                // Restored: this shard has it, sister shards may not. They get it again and know what they have.
+                session.received_unsure.swap_remove(at);
+                return true;
+            }
+            // MQTT-4.3.3-10: not delivered twice.
+            self.acknowledge(index, 0, 0, AckKind::PubRec, publish.packet_id, ReasonCode::SUCCESS);
+            return false;
+        }
+        let unanswered = session.received.len() + link.qos1_pending as usize;
+        let over = match session.version {
+            // MQTT-3.3.4-7
+            Version::V5 => unanswered >= receive_max,
+            // 3.1.1 has no Receive Maximum; identifiers that are never released are hoarding all the same.
+            Version::V311 => {
+                publish.qos == QoS::ExactlyOnce && session.received.len() >= receive_max.max(1024)
+            }
+        };
+        if over {
+            let reason = Some(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
+            self.close_link(
+                now,
+                index,
+                reason,
+                DisconnectCause::LimitExceeded,
+                Some("receive maximum".into()),
+            );
+        }
+        !over
+    }
+
+    fn retain_refusal(&mut self, index: u32, topic: &str, publish: &Publish<'_>) -> Option<ReasonCode> {
+        let new = !publish.payload.is_empty();
+        let full = publish.payload.len() > self.limits.retained_message_bytes_max
+            || self.retained.bytes() + publish.payload.len() > self.limits.retained_bytes_max
+            || self.retained.count() >= self.limits.retained_count_max && self.retained.get(topic).is_none();
+        (new && full).then(|| {
+            self.refused_publish(index, topic, Refusal::TooManyRetained);
+            ReasonCode::QUOTA_EXCEEDED
+        })
+    }
+
+    /// Answers a publish that is not passed on.
+    fn answer_publish(&mut self, index: u32, publish: &Publish<'_>, reason: ReasonCode) {
+        let kind = match publish.qos {
+            QoS::AtMostOnce => return,
+            QoS::AtLeastOnce => AckKind::PubAck,
+            QoS::ExactlyOnce => AckKind::PubRec,
+        };
+        let version = self.sessions.get(index).map(|session| session.version);
+        if version == Some(Version::V311) && kind == AckKind::PubRec {
+            // MQTT-3.3.5-2 (3.1.1): a positive acknowledgement, and the handshake to its end.
+            if let Some(session) = self.sessions.get_mut(index) {
+                session.received.push(publish.packet_id);
+            }
+        }
+        self.acknowledge(index, 0, 0, kind, publish.packet_id, reason);
+    }
+
+    fn accept(&mut self, now: Now, index: u32, publish: &Publish<'_>, parts: Parts<'_>, route: &Route) {
+        let origin = self.origin(index, publish);
+        let known = origin.is_some_and(|origin| self.taken.contains(&origin));
+        let needs_disk = publish.qos != QoS::AtMostOnce && self.store_failed;
+        let mut fan = Fan::new(parts, Some(index), self.buffers.pop().unwrap_or_default());
+        let stamp = parts.retain.then(|| self.next_stamp(now));
+        if !known {
+            self.fan_out(now, route, &mut fan);
+        }
+        let mut remote = route.remote;
+        if stamp.is_some() {
+            remote = self.all_sisters();
+        }
+        let durable = !fan.durable.is_empty() || stamp.is_some() || origin.is_some() && !known;
+        if needs_disk && durable {
+            // What cannot be stored is not acknowledged. Those who are connected have it; the publisher sends it again.
+            self.recycle(fan.into_buffer());
+            return self.answer_publish(index, publish, ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR);
+        }
+        let mut seq = 0;
+        if durable {
+            seq = self.journal_published(now, &mut fan, origin, stamp);
+        }
+        if let Some(stamp) = stamp {
+            self.retain(parts, stamp);
+        }
+        if let Some(origin) = origin {
+            self.taken.insert(origin);
+        }
+        let asked = self.forward(now, index, &fan, remote, stamp, origin);
+        for index in std::mem::take(&mut fan.pump) {
+            self.pump(now, index);
+        }
+        let reached = fan.receivers > 0 || route.remote != 0;
+        if !reached {
+            self.stats.publish_undeliverable += 1;
+        }
+        self.recycle(fan.into_buffer());
+        self.answer_accepted(index, publish, seq, asked, reached);
+    }
+
+    fn answer_accepted(&mut self, index: u32, publish: &Publish<'_>, seq: u64, asked: Asked, reached: bool) {
+        let reason = if reached { ReasonCode::SUCCESS } else { ReasonCode::NO_MATCHING_SUBSCRIBERS };
+        let kind = match publish.qos {
+            QoS::AtMostOnce => return,
+            QoS::AtLeastOnce => AckKind::PubAck,
+            QoS::ExactlyOnce => {
+                if let Some(session) = self.sessions.get_mut(index)
+                    && !session.received.contains(&publish.packet_id)
+                {
+                    session.received.push(publish.packet_id);
+                }
+                AckKind::PubRec
+            }
+        };
+        let number = self.acknowledge(index, seq, asked.shards, kind, publish.packet_id, reason);
+        self.expect_answers(index, number, asked);
+    }
+
+    /// What names a QoS 2 message of a journaled publisher, so that no shard takes it twice.
+    fn origin(&self, index: u32, publish: &Publish<'_>) -> Option<(u64, u16)> {
+        let session = self.sessions.get(index)?;
+        (publish.qos == QoS::ExactlyOnce && session.durable).then_some((session.uid, publish.packet_id))
+    }
+
+    /// Hands the message to all of this shard who get it.
+    pub(crate) fn fan_out(&mut self, now: Now, route: &Route, fan: &mut Fan<'_>) {
+        for target in &route.targets {
+            self.deliver(now, target, fan);
+        }
+        for &group in &route.groups {
+            self.deliver_shared(now, group, fan);
+        }
+    }
+
+    /// Writes the message, where it came from and for whom to the journal.
+    pub(crate) fn journal_published(
+        &mut self,
+        now: Now,
+        fan: &mut Fan<'_>,
+        origin: Option<(u64, u16)>,
+        stamp: Option<u64>,
+    ) -> u64 {
+        let id = match &fan.message {
+            Some(message) if message.id.get() != 0 => message.id.get(),
+            _ => self.next_message_id(),
+        };
+        if let Some(message) = &fan.message {
+            message.id.set(id);
+        }
+        let (parts, durable, shard, shards) = (fan.parts, &fan.durable, self.shard, self.shards);
+        self.journal.record(Kind::Published, |record| {
+            record.int(id);
+            record.int(shard as u64);
+            record.int(shards as u64);
+            record.int(origin.map_or(0, |(uid, _)| uid));
+            record.int(origin.map_or(0, |(_, packet_id)| packet_id as u64));
+            record.optional_int(stamp);
+            record.parts(now, parts);
+            record.int(durable.len() as u64);
+            for target in durable {
+                record.int(target.uid);
+                record.int(target.seq);
+                record.u8(target.qos as u8 | (target.retain as u8) << 2);
+                record.ids(target.subscription_ids.as_deref());
+            }
+        })
+    }
+
+    /// Publishes a message of the broker's own: a will or `$SYS`. `durable`: it is journaled if it must be.
+    pub(crate) fn publish_own(&mut self, now: Now, parts: Parts<'_>, durable: bool) {
+        let route = self.route(parts.topic);
+        let mut fan = Fan::new(parts, None, self.buffers.pop().unwrap_or_default());
+        let stamp = parts.retain.then(|| self.next_stamp(now));
+        self.fan_out(now, &route, &mut fan);
+        if !fan.durable.is_empty() || durable && stamp.is_some() {
+            self.journal_published(now, &mut fan, None, stamp.filter(|_| durable));
+        }
+        if let Some(stamp) = stamp {
+            self.retain(parts, stamp);
+        }
+        let remote = if stamp.is_some() { self.all_sisters() } else { route.remote };
+        self.forward_own(now, &fan, remote, stamp);
+        for index in std::mem::take(&mut fan.pump) {
+            self.pump(now, index);
+        }
+        self.recycle(fan.into_buffer());
+    }
+
+    /// A stamp later than any that this shard has seen, different from those of other shards.
+    fn next_stamp(&mut self, now: Now) -> u64 {
+        let least = (self.retain_stamp >> 6).max(now.wall_ms << 10);
+        self.retain_stamp = (least + 1) << 6 | self.shard as u64;
+        self.retain_stamp
+    }
+
+    pub(crate) fn is_valid(&self, route: &Route) -> bool {
+        route.generation == self.generation
+            && !route.stale.get()
+            && (route.cached.get() || route.exact_generation == self.exact_generation)
+    }
+
+    /// Who gets messages of a topic.
+    pub(crate) fn route(&mut self, topic: &str) -> Rc<Route> {
+        if let Some(route) = self.routes.get(topic, self.generation) {
+            return route.clone();
+        }
+        let mut route = Route {
+            topic: topic.into(),
+            generation: self.generation,
+            stale: Cell::new(false),
+            cached: Cell::new(false),
+            exact_generation: self.exact_generation,
+            targets: Vec::new(),
+            groups: Vec::new(),
+            remote: 0,
+        };
+        let (mut nodes, mut entries) = (0, Vec::new());
+        let mut ids = Vec::new();
+        self.trie.matches(topic, |id| ids.push(id));
+        for id in ids {
+            nodes += usize::from(!self.trie.entries(id).is_empty());
+            entries.extend_from_slice(self.trie.entries(id));
+            route.groups.extend_from_slice(self.trie.groups(id));
+            route.remote |= self.trie.remote(id);
+        }
+        if nodes > 1 {
+            entries.sort_by_key(|entry| entry.session);
+        }
+        route.targets = merge(&entries);
+        route.targets.retain(|target| {
+            let session = self.sessions.get(target.session);
+            session.is_some_and(|session| self.authorizer.may_receive(&session.who, topic))
+        });
+        let route = Rc::new(route);
+        self.routes.offer(&route);
+        route
+    }
+
+    /// What a session gets of its own messages.
+    pub(crate) fn own_target(&mut self, session: u32, topic: &str) -> Option<Target> {
+        let mut entries = Vec::new();
+        let mut ids = Vec::new();
+        self.trie.matches(topic, |id| ids.push(id));
+        for id in ids {
+            let own = |entry: &&crate::trie::Entry| entry.session == session && !entry.no_local;
+            entries.extend(self.trie.entries(id).iter().filter(own).copied());
+        }
+        merge(&entries).pop()
+    }
+
+    /// A packet could not be decoded: tell the client if its version can be told, and end the connection.
+    pub(crate) fn fail(&mut self, now: Now, index: u32, error: &Error) {
+        let cause = DisconnectCause::ProtocolError;
+        self.close_link(now, index, Some(error.into()), cause, Some(error.to_string()));
+    }
+}
+
+/// Sister shards that were asked to say when they have a message.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Asked {
+    pub shards: u16,
+    pub token: u64,
+}
+
+/// Merges the entries of each session into one target; entries of a session stand together.
+fn merge(entries: &[crate::trie::Entry]) -> Vec<Target> {
+    let mut targets: Vec<Target> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let id = (entry.subscription_id != 0).then_some(entry.subscription_id);
+        match targets.last_mut() {
+            Some(last) if last.session == entry.session => {
+                last.qos = last.qos.max(entry.qos);
+                last.no_local |= entry.no_local;
+                last.retain_as_published |= entry.retain_as_published;
+                if let Some(id) = id {
+                    // MQTT-3.3.4-3, MQTT-3.3.4-4: all identifiers of the overlapping subscriptions.
+                    let mut ids = last.subscription_ids.as_deref().unwrap_or_default().to_vec();
+                    if !ids.contains(&id) {
+                        ids.push(id);
+                    }
+                    last.subscription_ids = Some(ids.into());
+                }
+            }
+            _ => targets.push(Target {
+                session: entry.session,
+                qos: entry.qos,
+                no_local: entry.no_local,
+                retain_as_published: entry.retain_as_published,
+                subscription_ids: id.map(|id| Rc::from([id])),
+            }),
+        }
+    }
+    targets
+}

@@ -1,0 +1,411 @@
+//! Reading the journal back after a start.
+//!
+//! Every shard is given every record, and keeps what belongs to its own sessions: the number of shards may have changed.
+//! The records are first gathered into a plain model, which [`Broker::finish_restore`] turns into live sessions.
+
+use crate::journal::{Kind, Reader};
+use crate::message::Message;
+use crate::sending::{Delivery, Queued, Slot, Stage};
+use crate::session::{Session, StoredWill, Subscriptions};
+use crate::timers::{Timer, TimerKind};
+use crate::{Broker, Now, RestoreSummary, home_shard};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use ravelin_event::Principal;
+use ravelin_mqtt::{QoS, SubscribeOptions, Version};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+
+/// A record that cannot be understood. It is authentic, so another version of Ravelin wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestoreError(pub(crate) &'static str);
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a journal record cannot be understood: {}", self.0)
+    }
+}
+
+impl std::error::Error for RestoreError {}
+
+type Read<T> = Result<T, RestoreError>;
+
+/// The model that records are gathered in.
+#[derive(Default)]
+pub(crate) struct Restoring {
+    sessions: BTreeMap<u64, Restored>,
+    bodies: HashMap<u64, Rc<Message>, FixedState>,
+}
+
+struct Restored {
+    who: Principal,
+    version: Version,
+    expiry_s: u32,
+    connected: bool,
+    expires_wall_ms: Option<u64>,
+    will: Option<StoredWill>,
+    received: Vec<u16>,
+    subscriptions: BTreeMap<Box<str>, (SubscribeOptions, u32)>,
+    last_seq: u64,
+    /// Messages up to here may have been sent.
+    sent: u64,
+    messages: BTreeMap<u64, RestoredMessage>,
+}
+
+struct RestoredMessage {
+    qos: QoS,
+    released: bool,
+    delivery: Option<Delivery>,
+}
+
+impl Broker {
+    /// Takes one journal record, in the journal's order, before anything else happens.
+    pub fn restore(&mut self, now: Now, record: &[u8]) -> Result<(), RestoreError> {
+        let Some(mut restoring) = self.restoring.take() else {
+            return Err(RestoreError("it came after the restoring had ended"));
+        };
+        let result = self.restore_record(now, record, &mut restoring);
+        self.restoring = Some(restoring);
+        result
+    }
+
+    fn restore_record(&mut self, now: Now, record: &[u8], restoring: &mut Restoring) -> Read<()> {
+        let mut reader = Reader(record);
+        let kind = Kind::from_u8(reader.u8()?).ok_or(RestoreError("its kind is unknown"))?;
+        match kind {
+            Kind::Session => self.restore_session(now, &mut reader, restoring)?,
+            Kind::Published => self.restore_published(now, &mut reader, restoring)?,
+            Kind::Retained => {
+                let stamp = reader.int()?;
+                let parts = reader.parts(now)?;
+                self.retain(parts, stamp);
+            }
+            Kind::Released => self.restore_released(&mut reader, restoring)?,
+            Kind::SessionEnded => {
+                let uid = reader.int()?;
+                restoring.sessions.remove(&uid);
+                self.taken.retain(|(publisher, _)| *publisher != uid);
+            }
+            _ => {
+                let uid = reader.int()?;
+                if let Some(session) = restoring.sessions.get_mut(&uid) {
+                    session.apply(now, kind, &mut reader)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_session(&mut self, now: Now, reader: &mut Reader<'_>, restoring: &mut Restoring) -> Read<()> {
+        let uid = reader.int()?;
+        self.last_uid = self.last_uid.max(uid);
+        let client_id: Box<str> = reader.text()?.into();
+        let session = Restored::read(now, reader, &client_id, restoring, &mut self.last_message_id)?;
+        if home_shard(&client_id, self.shards) == self.shard {
+            restoring.sessions.insert(uid, session);
+        }
+        Ok(())
+    }
+
+    fn restore_published(
+        &mut self,
+        now: Now,
+        reader: &mut Reader<'_>,
+        restoring: &mut Restoring,
+    ) -> Read<()> {
+        let id = reader.int()?;
+        self.last_message_id = self.last_message_id.max(id);
+        let (shard, shards) = (reader.int()?, reader.int()?);
+        let origin = (reader.int()?, reader.int()? as u16);
+        let stamp = reader.optional_int()?;
+        let parts = reader.parts(now)?;
+        if origin.0 != 0 {
+            if shard == self.shard as u64 && shards == self.shards as u64 {
+                self.taken.insert(origin);
+            }
+            if let Some(publisher) = restoring.sessions.get_mut(&origin.0)
+                && !publisher.received.contains(&origin.1)
+            {
+                publisher.received.push(origin.1);
+            }
+        }
+        if let Some(stamp) = stamp {
+            self.retain(parts, stamp);
+        }
+        let mut message = None;
+        for _ in 0..reader.int()? {
+            let (uid, seq) = (reader.int()?, reader.int()?);
+            let (qos, flags) = reader.qos()?;
+            let subscription_ids = reader.ids()?;
+            let Some(session) = restoring.sessions.get_mut(&uid) else { continue };
+            let message = message
+                .get_or_insert_with(|| {
+                    let message = parts.to_message();
+                    message.id.set(id);
+                    Rc::new(message)
+                })
+                .clone();
+            let delivery = Delivery { message, qos, retain: flags & 1 != 0, subscription_ids };
+            session.last_seq = session.last_seq.max(seq);
+            let message = RestoredMessage { qos, released: false, delivery: Some(delivery) };
+            session.messages.insert(seq, message);
+        }
+        Ok(())
+    }
+
+    fn restore_released(&mut self, reader: &mut Reader<'_>, restoring: &mut Restoring) -> Read<()> {
+        let shard = reader.int()?;
+        let origin = (reader.int()?, reader.int()? as u16);
+        if shard == self.shard as u64 {
+            self.taken.remove(&origin);
+        }
+        if let Some(publisher) = restoring.sessions.get_mut(&origin.0) {
+            publisher.received.retain(|id| *id != origin.1);
+        }
+        Ok(())
+    }
+
+    /// All records were given: the sessions come to life, without connections. Wills of clients that were connected are
+    /// due, as after any other network failure.
+    pub fn finish_restore(&mut self, now: Now) -> RestoreSummary {
+        let mut summary = RestoreSummary { retained: self.retained.count() as u64, ..Default::default() };
+        let Some(restoring) = self.restoring.take() else { return summary };
+        for (uid, restored) in restoring.sessions {
+            if self.sessions.find(&restored.who.client_id).is_some() {
+                continue;
+            }
+            summary.sessions += 1;
+            summary.queued += restored.messages.len() as u64;
+            self.revive(now, uid, restored);
+        }
+        summary
+    }
+
+    fn revive(&mut self, now: Now, uid: u64, restored: Restored) {
+        let expiry_ms = restored.expiry_s as u64 * 1000;
+        let expires_ms = match restored.expires_wall_ms {
+            Some(wall_ms) => now.mono_of(wall_ms),
+            None => now.mono_ms + expiry_ms,
+        };
+        let mut will = restored.will;
+        if restored.connected
+            && let Some(will) = &mut will
+        {
+            will.due_ms = Some(now.mono_ms + (will.delay_s as u64 * 1000).min(expiry_ms));
+        }
+        let due_ms = will.as_ref().and_then(|will| will.due_ms);
+        let unsure = if self.shards > 1 { restored.received.clone() } else { Vec::new() };
+        let index = self.sessions.insert(Session {
+            uid,
+            who: restored.who,
+            version: restored.version,
+            expiry_s: restored.expiry_s,
+            durable: restored.expiry_s > 0,
+            journaled: true,
+            link: None,
+            subscriptions: Subscriptions::default(),
+            shares: Vec::new(),
+            sending: Default::default(),
+            received: restored.received,
+            received_unsure: unsure,
+            will: will.map(Box::new),
+            expires_ms: Some(expires_ms),
+            dropped: 0,
+        });
+        for (filter, (options, id)) in restored.subscriptions {
+            if filter.starts_with("$share/") {
+                // The limit on groups held when it was made.
+                let _ = self.share(index, &filter, options, id, false);
+            } else {
+                self.place(index, &filter, options, id);
+            }
+        }
+        self.requeue(index, restored.messages, restored.last_seq, restored.connected, restored.sent);
+        let generation = self.sessions.generation(index);
+        self.timers.push(Timer { at_ms: expires_ms, key: index, generation, kind: TimerKind::SessionExpiry });
+        if let Some(at_ms) = due_ms {
+            self.timers.push(Timer { at_ms, key: index, generation, kind: TimerKind::WillDelay });
+        }
+    }
+
+    /// Messages that may have been sent go into the window, with DUP set; the others wait in the queue.
+    fn requeue(
+        &mut self,
+        index: u32,
+        messages: BTreeMap<u64, RestoredMessage>,
+        last_seq: u64,
+        connected: bool,
+        sent: u64,
+    ) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let sending = &mut session.sending;
+        let base = messages.keys().next().map_or(last_seq, |first| first - 1);
+        sending.continue_after(base);
+        let (mut queued, mut bytes) = (0, 0);
+        // What a connected client had been sent is not known: no more than the window could hold, and in order.
+        let window_end = if connected { base + self.limits.inflight_max as u64 } else { sent };
+        let mut waiting = false;
+        for (seq, message) in messages {
+            waiting |= seq > window_end && !message.released;
+            if waiting {
+                let Some(delivery) = message.delivery else { continue };
+                queued += 1;
+                bytes += delivery.message.size();
+                sending.push(Queued { delivery, seq, after: 0 });
+            } else {
+                let stage = if message.released { Stage::Released } else { Stage::Sent };
+                let slot =
+                    Slot { stage, qos: message.qos, counted: false, dup: true, delivery: message.delivery };
+                sending.open_slot(seq, slot);
+            }
+        }
+        sending.continue_after(last_seq);
+        self.queued += queued;
+        self.queued_bytes += bytes;
+    }
+}
+
+impl Restored {
+    fn read(
+        now: Now,
+        reader: &mut Reader<'_>,
+        client_id: &str,
+        restoring: &mut Restoring,
+        last_message_id: &mut u64,
+    ) -> Read<Restored> {
+        let identity = reader.optional_text()?.map(Into::into);
+        let certificate = reader.optional_text()?.map(Into::into);
+        let version = read_version(reader)?;
+        let expiry_s = reader.int()? as u32;
+        let connected = reader.u8()? != 0;
+        let expires_wall_ms = reader.optional_int()?;
+        let will = read_will(now, reader)?;
+        let mut received = Vec::new();
+        for _ in 0..reader.int()? {
+            received.push(reader.int()? as u16);
+        }
+        let mut subscriptions = BTreeMap::new();
+        for _ in 0..reader.int()? {
+            let (filter, options, id) = (reader.text()?, reader.options()?, reader.int()? as u32);
+            subscriptions.insert(filter.into(), (options, id));
+        }
+        let (last_seq, sent) = (reader.int()?, reader.int()?);
+        let mut messages = BTreeMap::new();
+        for _ in 0..reader.int()? {
+            let seq = reader.int()?;
+            let (qos, flags) = reader.qos()?;
+            let released = flags & 2 != 0;
+            let delivery = match released {
+                true => None,
+                false => Some(read_delivery(now, reader, qos, flags & 1 != 0, restoring, last_message_id)?),
+            };
+            messages.insert(seq, RestoredMessage { qos, released, delivery });
+        }
+        let who = Principal { client_id: client_id.into(), identity, certificate, address: None };
+        Ok(Restored {
+            who,
+            version,
+            expiry_s,
+            connected,
+            expires_wall_ms,
+            will,
+            received,
+            subscriptions,
+            last_seq,
+            sent,
+            messages,
+        })
+    }
+
+    fn apply(&mut self, now: Now, kind: Kind, reader: &mut Reader<'_>) -> Read<()> {
+        match kind {
+            Kind::Subscribed => {
+                let (filter, options, id) = (reader.text()?, reader.options()?, reader.int()? as u32);
+                self.subscriptions.insert(filter.into(), (options, id));
+            }
+            Kind::Unsubscribed => {
+                self.subscriptions.remove(reader.text()?);
+            }
+            Kind::Acked => {
+                let seq = reader.int()?;
+                self.messages.remove(&seq);
+                self.last_seq = self.last_seq.max(seq);
+            }
+            Kind::Received => {
+                let seq = reader.int()?;
+                let message = RestoredMessage { qos: QoS::ExactlyOnce, released: true, delivery: None };
+                if self.messages.contains_key(&seq) {
+                    self.messages.insert(seq, message);
+                }
+            }
+            Kind::Connected => {
+                self.version = read_version(reader)?;
+                self.expiry_s = reader.int()? as u32;
+                self.will = read_will(now, reader)?;
+                self.connected = true;
+                self.expires_wall_ms = None;
+            }
+            Kind::Disconnected => {
+                let wall_ms = reader.int()?;
+                self.expiry_s = reader.int()? as u32;
+                self.connected = false;
+                self.expires_wall_ms = Some(wall_ms.saturating_add(self.expiry_s as u64 * 1000));
+                match (reader.u8()? != 0, &mut self.will) {
+                    (true, Some(will)) => {
+                        let delay_ms = will.delay_s.min(self.expiry_s) as u64 * 1000;
+                        will.due_ms = Some(now.mono_of(wall_ms.saturating_add(delay_ms)));
+                    }
+                    _ => self.will = None,
+                }
+                self.sent = reader.int()?;
+            }
+            Kind::WillGone => self.will = None,
+            _ => return Err(RestoreError("its kind does not belong to a session")),
+        }
+        Ok(())
+    }
+}
+
+fn read_version(reader: &mut Reader<'_>) -> Read<Version> {
+    match reader.u8()? {
+        0 => Ok(Version::V311),
+        1 => Ok(Version::V5),
+        _ => Err(RestoreError("a protocol version is unknown")),
+    }
+}
+
+fn read_will(now: Now, reader: &mut Reader<'_>) -> Read<Option<StoredWill>> {
+    if reader.u8()? == 0 {
+        return Ok(None);
+    }
+    Ok(Some(StoredWill {
+        expiry_s: reader.optional_int()?.map(|s| s as u32),
+        delay_s: reader.int()? as u32,
+        due_ms: reader.optional_int()?.map(|wall_ms| now.mono_of(wall_ms)),
+        message: Rc::new(reader.message(now)?),
+    }))
+}
+
+fn read_delivery(
+    now: Now,
+    reader: &mut Reader<'_>,
+    qos: QoS,
+    retain: bool,
+    restoring: &mut Restoring,
+    last_message_id: &mut u64,
+) -> Read<Delivery> {
+    let subscription_ids = reader.ids()?;
+    let id = reader.int()?;
+    *last_message_id = (*last_message_id).max(id);
+    let message = if reader.u8()? != 0 {
+        let message = reader.message(now)?;
+        message.id.set(id);
+        let message = Rc::new(message);
+        restoring.bodies.insert(id, message.clone());
+        message
+    } else {
+        restoring.bodies.get(&id).cloned().ok_or(RestoreError("a message body is missing"))?
+    };
+    Ok(Delivery { message, qos, retain, subscription_ids })
+}

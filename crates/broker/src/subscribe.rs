@@ -1,0 +1,329 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use crate::broker::LinkId;
+use crate::deliver::Fan;
+use crate::journal::Kind;
+use crate::link::PendingAck;
+use crate::message::Message;
+use crate::session::Share;
+use crate::trie::{Entry, NodeId};
+use crate::{Broker, Now};
+use ravelin_event::{Event, Refusal};
+use ravelin_mqtt::{
+    QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeOptions, Subscription, Unsubscribe,
+    check_filter, encode_suback, encode_unsuback,
+};
+use std::rc::Rc;
+
+impl Broker {
+    pub(crate) fn handle_subscribe(&mut self, now: Now, index: u32, subscribe: &Subscribe<'_>) {
+        let id = subscribe.subscription_id.unwrap_or(0);
+        let link = LinkId::new(index, self.sessions.generation(index));
+        let mut reasons = Vec::new();
+        let mut retained: Vec<(String, SubscribeOptions)> = Vec::new();
+        for subscription in subscribe.filters() {
+            let result = self.subscribe(index, &subscription, id, &mut retained);
+            reasons.push(match result {
+                Ok(qos) => qos as u8,
+                Err((reason, why)) => {
+                    self.refused_subscribe(index, subscription.filter, why);
+                    reason.0
+                }
+            });
+        }
+        let Some(version) = self.sessions.get(index).map(|session| session.version) else { return };
+        let mut packet = Vec::new();
+        let suback = SubAck {
+            packet_id: subscribe.packet_id,
+            reason_string: None,
+            properties: Default::default(),
+            reasons: &reasons,
+        };
+        encode_suback(&mut packet, version, &suback);
+        let durable = self.sessions.get(index).is_some_and(|session| session.durable);
+        let seq = if durable { self.journal.seq() } else { 0 };
+        self.defer(index, seq, 0, PendingAck::Packet(packet));
+        for (filter, options) in retained {
+            if self.session_of(link).is_some() {
+                self.send_retained(now, index, &filter, options, id);
+            }
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        index: u32,
+        subscription: &Subscription<'_>,
+        id: u32,
+        retained: &mut Vec<(String, SubscribeOptions)>,
+    ) -> Result<QoS, (ReasonCode, Refusal)> {
+        let Subscription { filter, options } = *subscription;
+        let shared = check_filter(filter, self.limits.decode.topic_levels_max)
+            .map_err(|_| (ReasonCode::TOPIC_FILTER_INVALID, Refusal::BadName))?;
+        let plain = shared.as_ref().map_or(filter, |shared| shared.filter);
+        let Some(session) = self.sessions.get(index) else {
+            return Err((ReasonCode::UNSPECIFIED_ERROR, Refusal::Protocol));
+        };
+        if !self.authorizer.may_subscribe(&session.who, plain) {
+            return Err((ReasonCode::NOT_AUTHORIZED, Refusal::AccessRule));
+        }
+        let full = session.subscriptions.len() + session.shares.len()
+            >= self.limits.subscriptions_per_session_max
+            || self.subscriptions >= self.limits.subscriptions_max;
+        let exists = match shared {
+            Some(_) => session.shares.iter().any(|share| *share.filter == *filter),
+            None => self.trie.find(filter).is_some_and(|node| session.subscriptions.get(node).is_some()),
+        };
+        if full && !exists {
+            return Err((ReasonCode::QUOTA_EXCEEDED, Refusal::TooManySubscriptions));
+        }
+        if shared.is_some() {
+            // Retained messages are not sent to a shared subscription (section 4.8.2).
+            self.share(index, filter, options, id, exists)?;
+        } else {
+            self.place(index, filter, options, id);
+            let send = match options.retain_handling {
+                RetainHandling::Send => true,
+                RetainHandling::SendIfNew => !exists,
+                RetainHandling::DoNotSend => false,
+            };
+            if send && self.retained.count() > 0 {
+                retained.push((filter.to_owned(), options));
+            }
+        }
+        self.journal_subscribed(index, filter, options, id);
+        if let Some(session) = self.sessions.get(index) {
+            let client_id = session.who.client_id.to_string();
+            self.event(Event::Subscribed { client_id, filter: filter.to_owned(), qos: options.qos as u8 });
+        }
+        Ok(options.qos)
+    }
+
+    /// Puts a subscription that is not shared into the trie, or changes its options (MQTT-3.8.4-3).
+    pub(crate) fn place(&mut self, index: u32, filter: &str, options: SubscribeOptions, id: u32) {
+        let node = self.trie.insert(filter);
+        let entry = Entry {
+            session: index,
+            subscription_id: id,
+            qos: options.qos as u8,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+        };
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        match session.subscriptions.get(node) {
+            Some(position) => *self.trie.entry_mut(node, position) = entry,
+            None => {
+                let first = !self.trie.wanted_here(node);
+                let position = self.trie.add(node, entry);
+                session.subscriptions.set(node, position);
+                self.subscriptions += 1;
+                if first {
+                    self.tell_interest(filter, true);
+                }
+            }
+        }
+        self.changed(filter);
+    }
+
+    /// Routes that a change to a filter's subscriptions may touch are computed anew.
+    pub(crate) fn changed(&mut self, filter: &str) {
+        if filter.contains(['+', '#']) {
+            self.generation += 1;
+        } else {
+            self.routes.forget(filter);
+            self.exact_generation += 1;
+        }
+    }
+
+    fn journal_subscribed(&mut self, index: u32, filter: &str, options: SubscribeOptions, id: u32) {
+        let Some(session) = self.sessions.get(index).filter(|session| session.durable) else { return };
+        let uid = session.uid;
+        self.journal.record(Kind::Subscribed, |record| {
+            record.int(uid);
+            record.text(filter);
+            record.options(options);
+            record.int(id as u64);
+        });
+    }
+
+    fn refused_subscribe(&mut self, index: u32, filter: &str, why: Refusal) {
+        let Some(session) = self.sessions.get(index) else { return };
+        let event = Event::SubscribeRefused {
+            client_id: session.who.client_id.to_string(),
+            identity: session.who.identity.as_deref().map(str::to_owned),
+            address: session.who.address,
+            filter: filter.to_owned(),
+            why,
+        };
+        self.stats.denied += 1;
+        self.event(event);
+    }
+
+    /// Sends the retained messages of a new subscription (MQTT-3.3.1-9, -10).
+    fn send_retained(&mut self, now: Now, index: u32, filter: &str, options: SubscribeOptions, id: u32) {
+        let mut found: Vec<Rc<Message>> = Vec::new();
+        self.retained.matches(filter, |message| found.push(message.clone()));
+        let ids = (id != 0).then(|| Rc::from([id]));
+        for message in found {
+            let Some(session) = self.sessions.get(index) else { return };
+            if message.parts().expiry_left_s(now).is_err()
+                || !self.authorizer.may_receive(&session.who, message.topic())
+            {
+                continue;
+            }
+            let qos = message.qos.min(options.qos);
+            let mut fan = Fan::new(message.parts(), None, self.buffers.pop().unwrap_or_default());
+            fan.message = Some(message.clone());
+            // MQTT-3.3.1-8: RETAIN is 1 in what a new subscription gets.
+            if session.durable && qos != QoS::AtMostOnce || self.must_queue(index, qos) {
+                self.enqueue(index, qos, true, ids.clone(), &mut fan);
+            } else {
+                self.deliver_to(now, index, qos, true, ids.clone(), &mut fan);
+            }
+            if !fan.durable.is_empty() {
+                self.journal_published(now, &mut fan, None, None);
+            }
+            self.recycle(fan.into_buffer());
+        }
+        self.pump(now, index);
+    }
+
+    /// Whether a retained message should wait in the queue rather than be dropped for a slow connection.
+    fn must_queue(&self, index: u32, _qos: QoS) -> bool {
+        let link = self.sessions.get(index).and_then(|session| session.link.as_deref());
+        link.is_some_and(|link| !link.has_room())
+    }
+
+    pub(crate) fn handle_unsubscribe(&mut self, index: u32, unsubscribe: &Unsubscribe<'_>) {
+        let mut reasons = Vec::new();
+        for filter in unsubscribe.filters() {
+            reasons.push(match check_filter(filter, self.limits.decode.topic_levels_max) {
+                Err(_) => ReasonCode::TOPIC_FILTER_INVALID.0,
+                Ok(_) if self.unsubscribe(index, filter) => ReasonCode::SUCCESS.0,
+                Ok(_) => ReasonCode::NO_SUBSCRIPTION_EXISTED.0,
+            });
+        }
+        let Some(session) = self.sessions.get(index) else { return };
+        let mut packet = Vec::new();
+        let unsuback = SubAck {
+            packet_id: unsubscribe.packet_id,
+            reason_string: None,
+            properties: Default::default(),
+            reasons: &reasons,
+        };
+        encode_unsuback(&mut packet, session.version, &unsuback);
+        let seq = if session.durable { self.journal.seq() } else { 0 };
+        self.defer(index, seq, 0, PendingAck::Packet(packet));
+    }
+
+    fn unsubscribe(&mut self, index: u32, filter: &str) -> bool {
+        let removed = if filter.starts_with("$share/") {
+            self.unshare(index, filter)
+        } else {
+            self.trie.find(filter).is_some_and(|node| self.unplace(index, node))
+        };
+        let Some(session) = self.sessions.get(index) else { return removed };
+        if removed {
+            if session.durable {
+                let uid = session.uid;
+                self.journal.record(Kind::Unsubscribed, |record| {
+                    record.int(uid);
+                    record.text(filter);
+                });
+            }
+            let client_id = session.who.client_id.to_string();
+            self.event(Event::Unsubscribed { client_id, filter: filter.to_owned() });
+        }
+        removed
+    }
+
+    /// Takes a session's subscription out of the trie.
+    pub(crate) fn unplace(&mut self, index: u32, node: NodeId) -> bool {
+        let Some(session) = self.sessions.get_mut(index) else { return false };
+        let Some(position) = session.subscriptions.remove(node) else { return false };
+        let moved = self.trie.remove(node, position).moved;
+        if let Some(moved) = moved
+            && let Some(other) = self.sessions.get_mut(moved)
+        {
+            other.subscriptions.set(node, position);
+        }
+        self.subscriptions -= 1;
+        let filter = self.trie.filter(node);
+        if !self.trie.wanted_here(node) {
+            self.tell_interest(&filter, false);
+        }
+        self.trie.prune(node);
+        self.changed(&filter);
+        true
+    }
+
+    /// Ends what the access rules no longer allow: subscriptions, and messages that wait.
+    pub(crate) fn drop_forbidden(&mut self, now: Now, index: u32) {
+        let Some(session) = self.sessions.get(index) else { return };
+        let mut filters: Vec<String> =
+            session.subscriptions.nodes().into_iter().map(|node| self.trie.filter(node)).collect();
+        filters.extend(session.shares.iter().map(|share| share.filter.to_string()));
+        for filter in filters {
+            let plain =
+                check_filter(&filter, u16::MAX).ok().flatten().map_or(&*filter, |shared| shared.filter);
+            let forbidden = self
+                .sessions
+                .get(index)
+                .is_some_and(|session| !self.authorizer.may_subscribe(&session.who, plain));
+            if forbidden {
+                self.unsubscribe(index, &filter);
+                self.refused_subscribe(index, &filter, Refusal::AccessRule);
+            }
+        }
+        self.drop_forbidden_messages(now, index);
+    }
+
+    fn drop_forbidden_messages(&mut self, _now: Now, index: u32) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let Some(link) = session.link.as_deref_mut() else { return self.drop_forbidden_queue(index) };
+        link.memo = None;
+        self.drop_forbidden_queue(index);
+    }
+
+    fn drop_forbidden_queue(&mut self, index: u32) {
+        let authorizer = self.authorizer.clone();
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let who = session.who.clone();
+        let (uid, durable) = (session.uid, session.durable);
+        let mut gone = Vec::new();
+        let sending = &mut session.sending;
+        let (mut bytes, mut count) = (0, 0);
+        sending.queue.retain(|queued| {
+            let keep = authorizer.may_receive(&who, queued.delivery.message.topic());
+            if !keep {
+                bytes += queued.delivery.message.size();
+                count += 1;
+                gone.push(queued.seq);
+            }
+            keep
+        });
+        sending.queue_bytes -= bytes;
+        self.queued_bytes -= bytes;
+        self.queued -= count;
+        self.stats.publish_dropped += count as u64;
+        for seq in gone.into_iter().filter(|seq| *seq != 0 && durable) {
+            self.journal.record(Kind::Acked, |record| {
+                record.int(uid);
+                record.int(seq);
+            });
+        }
+    }
+
+    /// All of a session's subscriptions go, with the session.
+    pub(crate) fn unsubscribe_all(&mut self, index: u32) {
+        let nodes = self.sessions.get(index).map(|session| session.subscriptions.nodes()).unwrap_or_default();
+        for node in nodes {
+            self.unplace(index, node);
+        }
+        let shares: Vec<Share> =
+            self.sessions.get(index).map(|session| session.shares.clone()).unwrap_or_default();
+        for share in shares {
+            self.unshare(index, &share.filter);
+        }
+    }
+}

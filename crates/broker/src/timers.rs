@@ -1,0 +1,50 @@
+//! Deadlines. Entries are never removed: whoever takes one out asks whether it still means something.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TimerKind {
+    /// The link's Keep Alive may have run out.
+    KeepAlive,
+    /// The session's expiry interval may have run out.
+    SessionExpiry,
+    /// The will delay may have run out.
+    WillDelay,
+    /// A retained message may have expired; the key is its slot.
+    RetainedExpiry,
+}
+
+/// One deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Timer {
+    pub at_ms: u64,
+    pub key: u32,
+    /// The generation of what `key` names.
+    pub generation: u32,
+    pub kind: TimerKind,
+}
+
+/// All deadlines of a shard.
+#[derive(Default)]
+pub(crate) struct Timers {
+    heap: BinaryHeap<Reverse<Timer>>,
+}
+
+impl Timers {
+    pub fn push(&mut self, timer: Timer) {
+        self.heap.push(Reverse(timer));
+    }
+
+    pub fn next_ms(&self) -> Option<u64> {
+        self.heap.peek().map(|Reverse(timer)| timer.at_ms)
+    }
+
+    pub fn pop_due(&mut self, now_ms: u64) -> Option<Timer> {
+        if self.next_ms()? > now_ms {
+            return None;
+        }
+        self.heap.pop().map(|Reverse(timer)| timer)
+    }
+}
