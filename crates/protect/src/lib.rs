@@ -20,11 +20,11 @@ mod policy;
 pub mod scram;
 mod secret;
 pub mod tls;
-mod trust;
+pub mod trust;
 
 pub use access::AccessRules;
 pub use authenticate::{Attempt, Authenticator, Exchange, Pending, Step};
-pub use certificate::{CertificateFacts, IdentityError, check_identity};
+pub use certificate::{CertificateFacts, IdentityError, check_identity, hex};
 pub use error::{Error, FileError, FileErrors};
 pub use password::{HashJob, PasswordFile};
 pub use policy::{BindClientId, ClientCertificate, IdentityFrom, ListenerPolicy, Methods};

@@ -5,6 +5,7 @@
 mod cli;
 mod client;
 mod commands;
+mod deployment;
 
 /// Many small, short-lived buffers of different sizes: what mimalloc is best at.
 #[global_allocator]

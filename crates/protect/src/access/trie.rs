@@ -101,8 +101,7 @@ impl Trie {
     pub fn add(&mut self, filter: &str, pattern: bool, effect: Effect, rule: u32) {
         self.size += 1;
         let mut node = &mut self.root;
-        let mut levels = filter.split('/').peekable();
-        while let Some(level) = levels.next() {
+        for level in filter.split('/') {
             node = match level {
                 "#" => return node.hash.add(effect, rule),
                 "+" => node.plus.get_or_insert_default(),

@@ -4,6 +4,17 @@
 //! certificate is good for client authentication only, a server certificate for server authentication only, so that
 //! a meter cannot pose as the broker. The time is an argument.
 
+/// The time so long after the Unix epoch, in a type that rcgen takes and does not name.
+macro_rules! instant {
+    ($since_epoch:expr) => {
+        rcgen::date_time_ymd(1970, 1, 1) + $since_epoch
+    };
+}
+
+mod revoke;
+
+pub use revoke::Revoked;
+
 use crate::{Error, check_identity, file, random};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -124,12 +135,11 @@ fn params(name: &str, now_s: u64, validity: Duration) -> Result<CertificateParam
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
-    let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let now = Duration::from_secs(now_s);
     let not_after = now.checked_add(validity).filter(|end| end.as_secs() < 253_370_764_800);
-    params.not_before = epoch + now.saturating_sub(BACKDATE);
+    params.not_before = instant!(now.saturating_sub(BACKDATE));
     params.not_after =
-        epoch + not_after.ok_or_else(|| Error::Value("the validity ends beyond year 9999".into()))?;
+        instant!(not_after.ok_or_else(|| Error::Value("the validity ends beyond year 9999".into()))?);
     // RFC 5280, 4.1.2.2: positive, at most 20 bytes.
     let mut serial = random::<16>()?;
     serial[0] = (serial[0] & 0x7F) | 0x40;

@@ -1,0 +1,176 @@
+//! The configuration that `init` writes: every key, with its meaning and its default.
+
+use ravelin_node::config::LIMITS;
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+/// What stands in the configuration that is particular to a deployment.
+pub struct Particulars<'a> {
+    pub name: &'a str,
+    /// Where certificates are required.
+    pub address: SocketAddr,
+    /// Where passwords are accepted too.
+    pub password_address: SocketAddr,
+    /// Where WebSocket would listen.
+    pub websocket_address: SocketAddr,
+}
+
+/// The text of `ravelin.toml`.
+pub fn config(particulars: &Particulars<'_>) -> String {
+    let Particulars { name, address, password_address, websocket_address } = particulars;
+    let mut text = format!(
+        r##"# Ravelin. Check with `ravelin check`; a running node takes changes up on SIGHUP.
+#
+# A key that is commented out shows its default. Paths are relative to this file.
+# Sizes: "500KB", "64MiB". Durations: "100ms", "30s", "5m", "7d". Rates: "1000/s", "50/10s".
+# What lowers security has a name that begins with `dangerous_`.
+
+[node]
+# What the node is called in logs.
+name = "{name}"
+# Where sessions, queues and retained messages are kept, encrypted. Without it nothing survives a restart.
+data = "data"
+# Worker threads; 0 is one for each core.
+#workers = 0
+
+# --- Where clients connect ---------------------------------------------------------------------------------------
+
+# Mutual TLS: who has no certificate of our CA is not even heard.
+[[listener]]
+name = "mutual-tls"
+# "tls", "wss" (WebSocket over TLS); "tcp" and "ws" are not encrypted and for loopback.
+transport = "tls"
+# "0.0.0.0:8883" or "[::]:8883" listens on every interface.
+address = "{address}"
+certificate = "tls/server.crt"
+key = "tls/server.key"
+# "required", "optional" (verified if shown) or "none".
+client_certificate = "required"
+# Whose certificates are accepted, and which of them were revoked (`ravelin client remove` adds to the list).
+client_ca = "ca/ca.crt"
+crl = ["ca/ca.crl"]
+# Which name of the certificate is the identity: "cn", "san-dns", "san-uri" or "san-email".
+#identity_from = "cn"
+# Which Client Identifiers an identity may use: "equal" (its own name), "prefix" (its name, or its name followed by one
+# of - _ . : and more), "none" (any: whoever is let in may take over any session).
+#bind_client_id = "equal"
+# What proves who a client is: "certificate", "password", "scram-sha-256". One is enough, none may contradict.
+authentication = ["certificate"]
+# The oldest TLS version: "1.2" or "1.3".
+#tls_min = "1.2"
+# Whether a client that returns is spared the full handshake. Tickets end with every reload.
+#session_tickets = true
+# Behind a load balancer: whether connections begin with a PROXY protocol header, and whose is believed.
+#proxy_protocol = false
+#proxy_trusted = ["10.0.0.5/32"]
+# Connections of this listener; by default limits.connections_max alone counts.
+#connections_max = 100_000
+# A transport without TLS beyond loopback.
+#dangerous_plaintext = false
+# Let in whoever presents nothing, as nobody.
+#dangerous_anonymous = false
+
+# TLS with passwords, for clients that cannot have a certificate.
+[[listener]]
+name = "password-tls"
+transport = "tls"
+address = "{password_address}"
+certificate = "tls/server.crt"
+key = "tls/server.key"
+client_certificate = "optional"
+client_ca = "ca/ca.crt"
+crl = ["ca/ca.crl"]
+authentication = ["certificate", "password", "scram-sha-256"]
+
+# WebSocket, for browsers. Take the `#` away from each line to switch it on.
+#[[listener]]
+#name = "websocket"
+#transport = "wss"
+#address = "{websocket_address}"
+#certificate = "tls/server.crt"
+#key = "tls/server.key"
+#client_certificate = "none"
+#authentication = ["password", "scram-sha-256"]
+# The path of the endpoint.
+#websocket_path = "/mqtt"
+# The web pages that may connect; a page of any other origin is refused.
+#allowed_origins = ["https://plant.example"]
+
+# --- Who is let in, and what they may do -------------------------------------------------------------------------
+
+[authentication]
+# Users and password hashes, in the format of mosquitto_passwd; `ravelin client add` and `ravelin passwd` write it.
+password_file = "passwords"
+# How many passwords are verified at once, and how many clients may wait for it.
+#hash_workers = 2
+#hash_queue_max = 64
+
+[access]
+# Who may publish and subscribe to what, in the syntax of Mosquitto's acl_file. What no rule allows is denied.
+rules_file = "access.rules"
+# Everyone may do everything.
+#dangerous_allow_everything = false
+
+# --- What is kept ------------------------------------------------------------------------------------------------
+
+[store]
+# When a QoS 1 or 2 message is acknowledged: "commit" (it is on disk), "interval" (it will be, soon), "none".
+#durability = "commit"
+#interval = "100ms"
+# What is stored is encrypted with this key. Keep a copy elsewhere: without it the data cannot be read.
+key_file = "store.key"
+
+# --- What is told ------------------------------------------------------------------------------------------------
+
+[log]
+# "text" or "json", to standard error.
+#format = "text"
+# "trace", "debug", "info" or "warn".
+#level = "info"
+
+[sys]
+# How often $SYS topics are published; "0s" never.
+#interval = "10s"
+
+# --- Limits ------------------------------------------------------------------------------------------------------
+
+[limits]
+"##
+    );
+    for limit in LIMITS {
+        let _ = writeln!(text, "#{}\n#{} = {}", limit.meaning, limit.name, (limit.default)());
+    }
+    text
+}
+
+/// The text of the first `access.rules`.
+pub const ACCESS_RULES: &str = "\
+# Who may publish and subscribe to what, in the syntax of Mosquitto's acl_file. What no rule allows is denied, and a
+# `deny` wins over whatever else allows it. A running node takes changes up on SIGHUP.
+#
+#   user NAME                     the rules below are for this identity
+#   topic read FILTER             it may subscribe to FILTER and be sent what matches
+#   topic write FILTER            it may publish to topics that match
+#   topic readwrite FILTER        both
+#   topic deny FILTER             neither
+#   topic subscribe FILTER        it may subscribe within FILTER, but is sent only what a `read` allows
+#   pattern write meters/%u/#     for every client: %u is its identity, %c its Client Identifier
+#
+# Rules before the first `user` are for anonymous clients. Examples:
+#
+#pattern write meters/%u/#
+#pattern read commands/%u/#
+#
+#user dms
+#topic read meters/+/reading
+#topic write commands/+/switch
+
+# The operator sees and does everything, and reads the state of the node.
+user operator
+topic readwrite #
+topic read $SYS/#
+";
+
+/// The text of the first password file.
+pub const PASSWORDS: &str =
+    "# Users and password hashes; write it with `ravelin client add` or `ravelin passwd`.\n";
