@@ -1,12 +1,81 @@
-//! Not written yet.
+//! `ravelin serve`: runs the broker until it is told to stop.
 
+use anyhow::Context;
+use ravelin_node::config::{Config, ConfigErrors};
+use ravelin_node::{Node, run as run_node};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What the command takes.
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The configuration: a file, or a directory that `ravelin init` made.
+    #[arg(value_name = "CONFIG|DIR", conflicts_with = "dangerous_open", required_unless_present = "dangerous_open")]
+    config: Option<PathBuf>,
+
+    /// How many worker threads serve clients; 0 is one for each core. Overrides the configuration.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=256))]
+    workers: Option<u16>,
+
+    /// Everyone may do everything, unencrypted, on this loopback address. For test suites and benchmarks.
+    #[arg(long, value_name = "ADDR:PORT")]
+    dangerous_open: Option<SocketAddr>,
+
+    /// Where `--dangerous-open` keeps its state; without it, nothing is kept.
+    #[arg(long, value_name = "DIR", requires = "dangerous_open")]
+    data: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ravelin serve plant                                     run the deployment in ./plant
+  ravelin serve /etc/ravelin/ravelin.toml --workers 4     with four worker threads
+  ravelin serve --dangerous-open 127.0.0.1:1883           open to this machine, for tests
+
+SIGHUP reads configuration, certificates, rules and passwords again; SIGTERM and SIGINT stop in order.";
 
 /// Runs the command.
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("this command is not written yet")
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    report_panics_on_one_line();
+    if let Some(address) = args.dangerous_open {
+        return serve_open(address, args.data, args.workers.unwrap_or(0));
+    }
+    let path = args.config.context("a configuration is needed")?;
+    let workers = args.workers;
+    let load = move || load(&path, workers);
+    let node = Node::start(load()?)?;
+    run_node(node, load)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(path: &Path, workers: Option<u16>) -> Result<Config, ConfigErrors> {
+    let mut config = Config::load(path)?;
+    if let Some(workers) = workers {
+        config.node.workers = usize::from(workers);
+    }
+    Ok(config)
+}
+
+fn serve_open(address: SocketAddr, data: Option<PathBuf>, workers: u16) -> anyhow::Result<ExitCode> {
+    let load = move || Config::dangerous_open(address, data.clone(), usize::from(workers));
+    let config = load()?;
+    eprintln!("WARNING: --dangerous-open: no encryption, no authentication, no access rules.");
+    eprintln!("WARNING: everyone on this machine may read and write everything. For tests and benchmarks only.");
+    let node = Node::start(config)?;
+    run_node(node, load)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A panic that was contained is an event in the log; here it leaves one line with its place, in which nothing that a
+/// client sent can start another line.
+fn report_panics_on_one_line() {
+    std::panic::set_hook(Box::new(|info| {
+        let what = info.payload_as_str().unwrap_or("panic").escape_debug();
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        // There is nowhere to tell that standard error is gone.
+        let _ = writeln!(std::io::stderr(), "internal error at {place}: {what}");
+    }));
 }

@@ -1,0 +1,273 @@
+//! A running node: what is opened on start, in which order, and closed again.
+
+use crate::config::{Config, LogFormat};
+use crate::error::Error;
+use crate::hashpool::HashPool;
+use crate::ladder::Ladder;
+use crate::listen;
+use crate::log::{EventSink, Format, LogThread};
+use crate::metrics::{self, Figures};
+use crate::reload;
+use crate::shard::mailbox::{Mail, Mailbox, Wake};
+use crate::shard::{self, Begin, Clock, Seed};
+use crate::storage::{self, Opened};
+use crate::sys::{SysThread, SystemFigures};
+use ravelin_broker::RestoreSummary;
+use ravelin_event::Event;
+use ravelin_store::Store;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Batches of records that a shard may be behind in the replay.
+const REPLAY_BATCHES_MAX: usize = 4;
+
+/// A node that serves. Dropping it without [`Node::shutdown`] leaves its threads running.
+pub struct Node {
+    config: Config,
+    clock: Clock,
+    addresses: Vec<SocketAddr>,
+    mailboxes: Arc<[Arc<Mailbox>]>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    figures: Arc<[Arc<Mutex<Figures>>]>,
+    ladder: Arc<Mutex<Ladder>>,
+    store: Store,
+    storage: storage::Place,
+    sink: EventSink,
+    log: LogThread,
+    sys: Option<SysThread>,
+}
+
+/// One shard between the start of its thread and the begin of its service.
+struct Starting {
+    thread: JoinHandle<io::Result<()>>,
+    records: SyncSender<Arc<Vec<u8>>>,
+    begin: SyncSender<Begin>,
+    restored: Receiver<RestoreSummary>,
+}
+
+impl Node {
+    /// Starts a node: state is restored before the first listener opens, and when this returns, clients can connect.
+    pub fn start(config: Config) -> Result<Node, Error> {
+        Node::start_with_log(config, Box::new(io::stderr()))
+    }
+
+    /// The same with the event log going to `out`.
+    pub fn start_with_log(config: Config, out: Box<dyn io::Write + Send>) -> Result<Node, Error> {
+        listen::raise_file_limit();
+        let clock = Clock::start();
+        let shards = shard_count(&config);
+        let (sink, log) =
+            EventSink::start(log_format(&config), config.log.level, out).map_err(Error::system("start the log"))?;
+        let storage = storage::Place::prepare(&config)?;
+        let now = clock.now();
+        let files = config.load_files(storage.secret()?, now.wall_ms / 1000)?;
+        for warning in config.warnings.iter().chain(&files.warnings) {
+            let setting = format!("{}:{}", warning.file, warning.line);
+            sink.emit(now.wall_ms, Event::DangerousSetting { setting, meaning: warning.what.clone() });
+        }
+        let policy = Arc::new(reload::policy(&config, files, shards));
+        let ladder = Ladder::new(reload::ladder_limits(&config.limits), now.mono_ms);
+        let ladder = Arc::new(Mutex::new(ladder));
+        let authentication = &config.authentication;
+        let hash_pool = HashPool::start(authentication.hash_workers, authentication.hash_queue_max)
+            .map_err(Error::system("start the threads that verify passwords"))?;
+        let mut polls = Vec::new();
+        let mut mailboxes = Vec::new();
+        for _ in 0..shards {
+            let poll = mio::Poll::new().map_err(Error::system("open a poll"))?;
+            let waker =
+                mio::Waker::new(poll.registry(), shard::WAKE).map_err(Error::system("open a waker"))?;
+            mailboxes.push(Arc::new(Mailbox::new(Wake::new(waker))));
+            polls.push(poll);
+        }
+        let mailboxes: Arc<[_]> = mailboxes.into();
+        let figures: Arc<[Arc<Mutex<Figures>>]> = (0..shards).map(|_| Arc::default()).collect();
+        let mut starting = Vec::new();
+        for (id, poll) in polls.into_iter().enumerate() {
+            let (records, records_receiver) = sync_channel(REPLAY_BATCHES_MAX);
+            let (begin, begin_receiver) = sync_channel(1);
+            let seed = Seed {
+                id: id as u16,
+                clock,
+                poll,
+                mailboxes: Arc::clone(&mailboxes),
+                policy: Arc::clone(&policy),
+                ladder: Arc::clone(&ladder),
+                hash_pool: hash_pool.clone(),
+                sink: sink.clone(),
+                figures: Arc::clone(&figures[id]),
+                random: u64::from_le_bytes(ravelin_protect::random()?),
+                records: records_receiver,
+                begin: begin_receiver,
+            };
+            starting.push(start_shard(seed, records, begin)?);
+        }
+        drop(hash_pool);
+        let opened = storage.open(&config, shards)?;
+        let store = restore(opened, &starting, &sink, clock)?;
+        let mut bound = listen::bind_all(&config, shards)?;
+        let addresses = std::mem::take(&mut bound.addresses);
+        let mut threads = Vec::new();
+        for (id, (shard, bound)) in starting.into_iter().zip(bound.shards).enumerate() {
+            let wake = mailboxes[id].wake().clone();
+            let producer = store.producer(id, Box::new(move || wake.ring()))?;
+            // It fails only if the thread has ended, which is found out below.
+            let _ = shard.begin.send(Begin { producer, bound });
+            threads.push(shard.thread);
+        }
+        let system = SystemFigures::new(clock, Arc::clone(&figures), Arc::clone(&ladder));
+        let sys = SysThread::start(system, Arc::clone(&mailboxes[0]), config.sys.interval)
+            .map_err(Error::system("start the $SYS thread"))?;
+        for (listener, address) in config.listeners.iter().zip(&addresses) {
+            let (transport, address) = (listener.transport.name().into(), *address);
+            sink.emit(clock.now().wall_ms, Event::Listening { listener: listener.name.clone(), address, transport });
+        }
+        Ok(Node { config, clock, addresses, mailboxes, threads, figures, ladder, store, storage, sink, log, sys })
+    }
+
+    /// Where the node listens, in the order of the configuration's listeners, with the ports that were chosen for 0.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The figures of all shards, at most a second old.
+    pub fn figures(&self) -> Figures {
+        let all: Vec<Figures> =
+            self.figures.iter().map(|one| *one.lock().unwrap_or_else(PoisonError::into_inner)).collect();
+        metrics::sum(&all)
+    }
+
+    /// Whether all shards run. A shard that ended by itself is a fault; the node must be stopped.
+    pub fn is_running(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// Goes by `config` from now on: users, rules, certificates, limits. All of it is read and checked first; if
+    /// anything is wrong, nothing changes.
+    pub fn reload(&mut self, config: Config) -> Result<(), Error> {
+        let result = self.try_reload(config);
+        let now = self.clock.now();
+        self.sink.emit(now.wall_ms, match &result {
+            Ok(()) => Event::Reloaded { what: "configuration, certificates, access rules, passwords".into() },
+            Err(error) => Event::ReloadFailed { error: error.to_string() },
+        });
+        result
+    }
+
+    fn try_reload(&mut self, config: Config) -> Result<(), Error> {
+        if let Some(why) = reload::needs_restart(&self.config, &config) {
+            return Err(Error::NeedsRestart(why));
+        }
+        let files = config.load_files(self.storage.secret()?, self.clock.now().wall_ms / 1000)?;
+        let policy = Arc::new(reload::policy(&config, files, self.mailboxes.len()));
+        self.ladder
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .set_limits(reload::ladder_limits(&config.limits));
+        self.sink.set_level(config.log.level);
+        for mailbox in self.mailboxes.iter() {
+            mailbox.post(Mail::Policy(Arc::clone(&policy)));
+        }
+        self.config = config;
+        Ok(())
+    }
+
+    /// Says why a configuration that could not even be read does not take effect.
+    pub fn reload_failed(&self, error: &str) {
+        self.sink.emit(self.clock.now().wall_ms, Event::ReloadFailed { error: error.into() });
+    }
+
+    /// Stops: DISCONNECT to the clients, then the end of the shards, then of the store, which has written everything.
+    pub fn shutdown(self) -> Result<(), Error> {
+        if let Some(sys) = self.sys {
+            sys.stop();
+        }
+        for mailbox in self.mailboxes.iter() {
+            mailbox.post(Mail::Shutdown);
+        }
+        let mut failed = None;
+        for thread in self.threads {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(source)) => failed = Some(Error::System { operation: "run a shard", source }),
+                Err(_) => failed = Some(Error::ThreadEnded { thread: "a shard" }),
+            }
+        }
+        let closed = self.store.close();
+        let all: Vec<Figures> =
+            self.figures.iter().map(|one| *one.lock().unwrap_or_else(PoisonError::into_inner)).collect();
+        let sessions = metrics::sum(&all).stats.sessions;
+        match &closed {
+            Ok(()) => self.sink.emit(self.clock.now().wall_ms, Event::Stopped { sessions }),
+            Err(error) => self.sink.emit(self.clock.now().wall_ms, Event::StoreFailed { error: error.to_string() }),
+        }
+        self.log.stop();
+        self.storage.remove_if_temporary();
+        closed?;
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+fn start_shard(
+    seed: Seed,
+    records: SyncSender<Arc<Vec<u8>>>,
+    begin: SyncSender<Begin>,
+) -> Result<Starting, Error> {
+    let (restored_sender, restored) = sync_channel(1);
+    let thread = std::thread::Builder::new()
+        .name(format!("ravelin-shard-{}", seed.id))
+        .spawn(move || shard::run(seed, &restored_sender))
+        .map_err(Error::system("start a shard"))?;
+    Ok(Starting { thread, records, begin, restored })
+}
+
+/// Replays the log: every record goes to every shard, which keeps what is its own.
+fn restore(opened: Opened, shards: &[Starting], sink: &EventSink, clock: Clock) -> Result<Store, Error> {
+    let Opened { store, recovery } = opened;
+    storage::report(recovery.report(), sink, clock.now().wall_ms);
+    let ended = || Error::ThreadEnded { thread: "a shard" };
+    let (records, bytes) = storage::replay(recovery, |batch| {
+        shards.iter().try_for_each(|shard| shard.records.send(Arc::clone(&batch)).map_err(|_| ended()))
+    })?;
+    let mut total = RestoreSummary::default();
+    // An empty batch tells a shard that it was the last one.
+    for shard in shards {
+        shard.records.send(Arc::default()).map_err(|_| ended())?;
+    }
+    for shard in shards {
+        let one = shard.restored.recv_timeout(Duration::from_secs(3600)).map_err(|_| ended())?;
+        total.sessions += one.sessions;
+        total.retained = total.retained.max(one.retained);
+        total.queued += one.queued;
+    }
+    if records > 0 {
+        let RestoreSummary { sessions, retained, queued } = total;
+        sink.emit(clock.now().wall_ms, Event::Restored { sessions, retained, queued, records, bytes });
+    }
+    Ok(store)
+}
+
+fn shard_count(config: &Config) -> usize {
+    match config.node.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from).min(256),
+        workers => workers,
+    }
+}
+
+fn log_format(config: &Config) -> Format {
+    match config.log.format {
+        LogFormat::Json => Format::Json,
+        // systemd says where standard error goes, and reads the level from the line.
+        LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => Format::Journal,
+        LogFormat::Text => Format::Text,
+    }
+}

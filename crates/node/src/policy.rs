@@ -1,0 +1,59 @@
+//! What the shards go by: one immutable snapshot of everything that a reload can change. A reload makes another one.
+
+use crate::config::Network;
+use crate::ws::handshake::Rules;
+use ravelin_broker::Authorizer;
+use ravelin_event::Principal;
+use ravelin_protect::{AccessRules, Authenticator, ListenerPolicy, Trust};
+use rustls::ServerConfig;
+use std::sync::Arc;
+
+pub(crate) struct Policy {
+    pub authenticator: Authenticator,
+    pub access: Arc<AccessRules>,
+    /// In the order of the listeners.
+    pub entrances: Vec<Entrance>,
+    /// For one shard.
+    pub core: ravelin_broker::Limits,
+    pub shell: ShellLimits,
+}
+
+/// What a listener demands and offers.
+pub(crate) struct Entrance {
+    pub tls: Option<Arc<ServerConfig>>,
+    pub trust: Option<Trust>,
+    pub listener: ListenerPolicy,
+    pub websocket: Option<Rules>,
+    /// Networks of the proxies; `None`: no PROXY protocol.
+    pub proxies: Option<Vec<Network>>,
+    /// Connections of this listener; 0 is as many as the node may have.
+    pub connections_max: u32,
+}
+
+/// Limits that the shell enforces itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ShellLimits {
+    /// Largest CONNECT, and the most that is kept of a client that is not authenticated.
+    pub connect_bytes_max: u32,
+    /// From accept to a CONNECT that is accepted, TLS handshake included.
+    pub connect_deadline_ms: u64,
+    /// A client that takes nothing of what waits for it for so long is disconnected.
+    pub stall_timeout_ms: u64,
+}
+
+/// The access rules, as the core asks for them.
+pub(crate) struct Rights(pub Arc<AccessRules>);
+
+impl Authorizer for Rights {
+    fn may_publish(&self, who: &Principal, topic: &str) -> bool {
+        self.0.may_publish(who, topic)
+    }
+
+    fn may_subscribe(&self, who: &Principal, filter: &str) -> bool {
+        self.0.may_subscribe(who, filter)
+    }
+
+    fn may_receive(&self, who: &Principal, topic: &str) -> bool {
+        self.0.may_receive(who, topic)
+    }
+}

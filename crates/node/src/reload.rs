@@ -1,0 +1,158 @@
+//! From a configuration and its files to what the shards go by.
+
+use crate::config::{Config, Files, Limits, Listener};
+use crate::ladder::LadderLimits;
+use crate::policy::{Entrance, Policy, ShellLimits};
+use crate::ws::handshake::Rules;
+use ravelin_mqtt::DecodeLimits;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What every shard goes by from now on.
+pub(crate) fn policy(config: &Config, files: Files, shards: usize) -> Policy {
+    let Files { authenticator, access, tls, trust, .. } = files;
+    let entrances = config.listeners.iter().zip(tls.into_iter().zip(trust)).map(|(listener, (tls, trust))| Entrance {
+        tls,
+        trust,
+        listener: listener.policy,
+        websocket: listener.transport.is_websocket().then(|| Rules {
+            path: listener.websocket_path.clone(),
+            origins: listener.allowed_origins.clone(),
+            frame_bytes_max: config.limits.websocket_frame_bytes_max,
+        }),
+        proxies: listener.proxy_trusted.clone(),
+        connections_max: listener.connections_max.map_or(0, narrow),
+    });
+    Policy {
+        authenticator,
+        access: Arc::new(access),
+        entrances: entrances.collect(),
+        core: core_limits(&config.limits, shards),
+        shell: shell_limits(&config.limits),
+    }
+}
+
+/// Why a configuration cannot take effect without a restart.
+pub(crate) fn needs_restart(old: &Config, new: &Config) -> Option<String> {
+    let place = |listener: &Listener| (listener.name.clone(), listener.address, listener.transport);
+    if !old.listeners.iter().map(place).eq(new.listeners.iter().map(place)) {
+        return Some("the listeners (names, addresses, transports) have changed; restart to apply it".into());
+    }
+    if old.node.workers != new.node.workers {
+        return Some("`workers` has changed; restart to apply it".into());
+    }
+    if old.node.data != new.node.data || old.store != new.store {
+        return Some("`data` or `[store]` has changed; restart to apply it".into());
+    }
+    None
+}
+
+/// The core's limits for one of `shards` shards.
+pub(crate) fn core_limits(limits: &Limits, shards: usize) -> ravelin_broker::Limits {
+    let share = |all: u64| usize::try_from(all.div_ceil(shards as u64)).unwrap_or(usize::MAX);
+    let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let defaults = ravelin_broker::Limits::default();
+    ravelin_broker::Limits {
+        decode: DecodeLimits {
+            topic_levels_max: narrow(limits.topic_levels_max),
+            topic_bytes_max: narrow(limits.topic_bytes_max),
+            user_properties_max: narrow(limits.user_properties_max),
+            filters_max: narrow(limits.filters_per_packet_max),
+            client_id_bytes_max: narrow(limits.client_id_bytes_max),
+            ..defaults.decode
+        },
+        packet_bytes_max: narrow(limits.packet_bytes_max),
+        sessions_max: share(limits.sessions_max),
+        session_expiry_s_max: seconds(limits.session_expiry_max),
+        subscriptions_per_session_max: size(limits.subscriptions_per_session_max),
+        subscriptions_max: share(limits.subscriptions_max),
+        shared_groups_max: share(limits.shared_groups_max),
+        // Retained messages are on every shard.
+        retained_count_max: size(limits.retained_count_max),
+        retained_bytes_max: size(limits.retained_bytes_max),
+        retained_message_bytes_max: size(limits.retained_message_bytes_max),
+        queue_messages_max: size(limits.queue_messages_max),
+        queue_bytes_max: size(limits.queue_bytes_max),
+        queue_bytes_total_max: share(limits.queue_bytes_total_max),
+        inflight_max: narrow(limits.inflight_max),
+        receive_max: narrow(limits.receive_max),
+        topic_alias_max: narrow(limits.topic_alias_max),
+        outbound_bytes_max: size(limits.outbound_bytes_max),
+        outbound_bytes_total_max: share(limits.outbound_bytes_total_max),
+        will_bytes_max: size(limits.will_bytes_max),
+        will_delay_s_max: seconds(limits.will_delay_max),
+        keep_alive_s_max: narrow(limits.keep_alive_max.as_secs()),
+        route_cache_max: size(limits.route_cache_max),
+        ..defaults
+    }
+}
+
+fn shell_limits(limits: &Limits) -> ShellLimits {
+    ShellLimits {
+        connect_bytes_max: narrow(limits.connect_bytes_max),
+        connect_deadline_ms: limits.connect_deadline.as_millis() as u64,
+        stall_timeout_ms: limits.stall_timeout.as_millis() as u64,
+    }
+}
+
+pub(crate) fn ladder_limits(limits: &Limits) -> LadderLimits {
+    LadderLimits {
+        connections_max: narrow(limits.connections_max),
+        connections_per_address_max: narrow(limits.connections_per_address_max),
+        preauth_max: narrow(limits.pre_auth_max),
+        preauth_per_address_max: narrow(limits.pre_auth_per_address_max),
+        accept_per_s: narrow(limits.connection_rate.per_second()),
+        accept_burst: narrow(limits.connection_burst),
+        accept_per_address_per_s: narrow(limits.connection_rate_per_address.per_second()),
+        accept_per_address_burst: narrow(limits.connection_burst_per_address),
+        addresses_max: usize::try_from(limits.addresses_max).unwrap_or(usize::MAX),
+        exempt_loopback: limits.exempt_loopback,
+    }
+}
+
+fn seconds(duration: Duration) -> u32 {
+    narrow(duration.as_secs())
+}
+
+/// A limit in the width that the protocol has; the configuration has checked its range.
+fn narrow<T: TryFrom<u64> + Bounded>(value: u64) -> T {
+    T::try_from(value).unwrap_or(T::MAX)
+}
+
+trait Bounded {
+    const MAX: Self;
+}
+
+impl Bounded for u16 {
+    const MAX: u16 = u16::MAX;
+}
+
+impl Bounded for u32 {
+    const MAX: u32 = u32::MAX;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn node_wide_limits_are_divided_and_the_others_are_not() {
+        let limits = Limits::default();
+        let (one, four) = (core_limits(&limits, 1), core_limits(&limits, 4));
+        assert_eq!(one.sessions_max, 4 * four.sessions_max);
+        assert_eq!(one.queue_bytes_max, four.queue_bytes_max);
+        assert_eq!(one.retained_count_max, four.retained_count_max);
+        assert_eq!(u64::from(one.packet_bytes_max), limits.packet_bytes_max);
+    }
+
+    #[test]
+    fn what_cannot_change_while_running_is_said() {
+        let open = |port: u16| Config::dangerous_open(([127, 0, 0, 1], port).into(), None, 1).unwrap();
+        assert_eq!(needs_restart(&open(1), &open(1)), None);
+        assert!(needs_restart(&open(1), &open(2)).is_some());
+        let mut moved = open(1);
+        moved.node.data = Some(Path::new("elsewhere").into());
+        assert!(needs_restart(&open(1), &moved).is_some());
+    }
+}

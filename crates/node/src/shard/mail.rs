@@ -1,0 +1,139 @@
+//! What other threads ask of a shard.
+
+use super::conn::Stage;
+use super::mailbox::{Mail, mail_bytes};
+use super::slab::Key;
+use super::Shard;
+use crate::policy::{Policy, Rights};
+use ravelin_event::{DisconnectCause, Refusal};
+use ravelin_mqtt::ReasonCode;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Shard {
+    /// Deals with all mail. One atomic load when there is none.
+    #[inline]
+    pub(super) fn take_mail(&mut self) {
+        self.mailboxes[usize::from(self.id)].take(&mut self.mail);
+        while let Some(mail) = self.mail.pop_front() {
+            let bytes = mail_bytes(&mail);
+            self.handle_mail(mail);
+            if bytes > 0 && self.mailbox().done(bytes) {
+                for sister in self.mailboxes.iter() {
+                    sister.wake().ring();
+                }
+            }
+        }
+    }
+
+    fn handle_mail(&mut self, mail: Mail) {
+        match mail {
+            Mail::Sister(from, messages) => {
+                for message in messages {
+                    self.broker.handle_shard(self.now, from, message);
+                }
+            }
+            Mail::Moved(moved) => self.take_in(*moved),
+            Mail::Hashed(key, pending, verified) => self.hashed(key, pending.finish(verified)),
+            Mail::Policy(policy) => self.change_policy(policy),
+            Mail::System(entries) => {
+                for (topic, value) in entries {
+                    self.broker.publish_system(self.now, &topic, value.as_bytes());
+                }
+            }
+            Mail::Shutdown => self.stop(),
+        }
+    }
+
+    /// Hands the messages for sister shards over. Before anything of this turn is written to a socket: what a client
+    /// sees acknowledged, every shard has been told.
+    pub(super) fn post_outboxes(&mut self) {
+        for (id, outbox) in self.outboxes.iter_mut().enumerate() {
+            if !outbox.is_empty() {
+                self.mailboxes[id].post(Mail::Sister(self.id, std::mem::take(outbox)));
+            }
+        }
+    }
+
+    /// Goes by a new configuration. Who is connected stays, unless its certificate or its user is trusted no longer.
+    fn change_policy(&mut self, policy: Arc<Policy>) {
+        self.policy = policy;
+        self.broker.set_limits(self.policy.core.clone());
+        let rights = Rights(Arc::clone(&self.policy.access));
+        self.broker.set_authorizer(self.now, Rc::new(rights));
+        let keys: Vec<Key> = self.conns.keys().collect();
+        self.disconnect_untrusted(&keys);
+        for key in keys {
+            self.disconnect_unknown(key);
+        }
+    }
+
+    /// Certificates are verified anew: a CA may be gone, a revocation list may have grown.
+    fn disconnect_untrusted(&mut self, keys: &[Key]) {
+        let now = UnixTime::since_unix_epoch(Duration::from_millis(self.now.wall_ms));
+        let mut untrusted = Vec::new();
+        for (index, entrance) in self.policy.entrances.iter().enumerate() {
+            let mut chains: Vec<(Key, &[CertificateDer<'_>])> = Vec::new();
+            for &key in keys {
+                let Some(conn) = self.conns.get(key) else { continue };
+                let chain = conn.tls.as_ref().map(|tls| tls.peer_certificates()).unwrap_or_default();
+                if usize::from(conn.entrance) == index && !chain.is_empty() {
+                    chains.push((key, chain));
+                }
+            }
+            let accepted = match &entrance.trust {
+                Some(trust) => trust.accepts_each(chains.iter().map(|(_, chain)| *chain), now),
+                None => vec![false; chains.len()],
+            };
+            untrusted.extend(chains.iter().zip(accepted).filter(|(_, accepted)| !accepted).map(|((key, _), _)| *key));
+        }
+        for key in untrusted {
+            self.end_administratively(key, "its certificate is not trusted any more");
+        }
+    }
+
+    /// Whoever proved to be a user of the password file must still be one.
+    fn disconnect_unknown(&mut self, key: Key) {
+        let Some(conn) = self.conns.get(key) else { return };
+        let Some(link) = conn.link() else { return };
+        let Some(principal) = self.broker.principal(link) else { return };
+        let Some(identity) = &principal.identity else { return };
+        let methods = self.policy.entrances[usize::from(conn.entrance)].listener.methods;
+        let by_certificate = principal.certificate.is_some() && methods.certificate;
+        if !by_certificate && !self.policy.authenticator.knows_user(identity) {
+            self.end_administratively(key, "its user is not in the password file any more");
+        }
+    }
+
+    fn end_administratively(&mut self, key: Key, detail: &str) {
+        let Some(conn) = self.conns.get(key) else { return };
+        match &conn.stage {
+            Stage::Live(link) => {
+                let (link, reason) = (*link, ReasonCode::NOT_AUTHORIZED);
+                self.broker.disconnect(self.now, link, reason, DisconnectCause::Administrative, Some(detail.into()));
+            }
+            Stage::Pre(_) => self.refuse_pending(key, Refusal::BadCertificate, ReasonCode::NOT_AUTHORIZED),
+            Stage::Closing(_) => {}
+        }
+    }
+
+    /// The node stops: no new connections, DISCONNECT to all, and the end once they are written.
+    fn stop(&mut self) {
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        for bound in &mut self.bound {
+            let _ = self.poll.registry().deregister(&mut bound.listener);
+        }
+        self.bound.clear();
+        let waiting: Vec<Key> = self.conns.keys().collect();
+        for key in waiting {
+            if matches!(self.conns.get(key).map(|conn| &conn.stage), Some(Stage::Pre(_))) {
+                self.refuse_pending(key, Refusal::ShuttingDown, ReasonCode::SERVER_SHUTTING_DOWN);
+            }
+        }
+        self.broker.shutdown(self.now);
+    }
+}

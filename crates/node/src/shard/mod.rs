@@ -1,0 +1,175 @@
+//! A shard: one thread, one poll, one [`Broker`], the connections whose sessions it owns.
+//!
+//! | file | what of it |
+//! |---|---|
+//! | `turn` | the loop: what happens in which order |
+//! | `accept` | new connections, the first rungs of the ladder |
+//! | `read` | from the socket through TLS and WebSocket to frames |
+//! | `preauth` | CONNECT, authentication, moving house |
+//! | `reauth` | AUTH of a live client |
+//! | `flush` | from the core's outbounds to the socket |
+//! | `close` | how connections end |
+//! | `mail` | what other threads ask |
+//!
+//! Nothing here is shared with another thread but the mailboxes, the ladder (asked when a connection begins and ends)
+//! and the published figures.
+
+mod accept;
+mod close;
+pub(crate) mod conn;
+mod flush;
+mod journal;
+mod mail;
+pub(crate) mod mailbox;
+mod preauth;
+mod read;
+mod reauth;
+pub(crate) mod slab;
+mod turn;
+
+pub(crate) use accept::{Bound, Spare};
+pub(crate) use turn::{WAKE, run};
+
+use crate::hashpool::HashPool;
+use crate::ladder::Ladder;
+use crate::log::{EventSink, Suppressor};
+use crate::metrics::{Counters, Figures};
+use crate::policy::Policy;
+use crate::transport::Scratch;
+use conn::Conn;
+use journal::Journal;
+use mailbox::{Mail, Mailbox};
+use mio::{Events, Poll};
+use ravelin_broker::{Broker, Now, ShardMessage};
+use ravelin_event::Event;
+use ravelin_store::Producer;
+use slab::{Key, Slab};
+use std::collections::VecDeque;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// The buffer that every socket of a shard is read into; also the most that one connection reads in a turn.
+const READ_BYTES_MAX: usize = 256 << 10;
+
+/// The clock of the node: one origin for all shards.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    pub fn start() -> Clock {
+        Clock { origin: Instant::now() }
+    }
+
+    pub fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // From 1, so that 0 is before everything.
+        Now { mono_ms: self.origin.elapsed().as_millis() as u64 + 1, wall_ms: wall.as_millis() as u64 }
+    }
+}
+
+/// What a shard is made of before its thread runs.
+pub(crate) struct Seed {
+    pub id: u16,
+    pub clock: Clock,
+    pub poll: Poll,
+    pub mailboxes: Arc<[Arc<Mailbox>]>,
+    pub policy: Arc<Policy>,
+    pub ladder: Arc<Mutex<Ladder>>,
+    pub hash_pool: HashPool,
+    pub sink: EventSink,
+    pub figures: Arc<Mutex<Figures>>,
+    /// Random, for the core's hash tables.
+    pub random: u64,
+    /// Batches of records to restore, oldest first; an empty one is the last.
+    pub records: Receiver<Arc<Vec<u8>>>,
+    /// How it went on from there.
+    pub begin: Receiver<Begin>,
+}
+
+/// What a shard needs to begin to serve.
+pub(crate) struct Begin {
+    pub producer: Producer,
+    pub bound: Vec<Bound>,
+}
+
+/// The state of a running shard.
+pub(crate) struct Shard {
+    id: u16,
+    clock: Clock,
+    now: Now,
+    poll: Poll,
+    events: Events,
+    broker: Broker,
+    policy: Arc<Policy>,
+    conns: Slab<Conn>,
+    bound: Vec<Bound>,
+    spare: Spare,
+    mailboxes: Arc<[Arc<Mailbox>]>,
+    mail: VecDeque<Mail>,
+    outboxes: Vec<Vec<ShardMessage>>,
+    journal: Journal,
+    ladder: Arc<Mutex<Ladder>>,
+    hash_pool: HashPool,
+    sink: EventSink,
+    suppressor: Suppressor,
+    figures: Arc<Mutex<Figures>>,
+    counters: Counters,
+    /// Connections whose sockets may hold more than was read.
+    readable: Vec<Key>,
+    /// Connections with something to write.
+    dirty: Vec<Key>,
+    /// Connections whose socket took nothing.
+    blocked: Vec<Key>,
+    /// Connections to be moved to another shard at the end of the turn.
+    moving: Vec<Key>,
+    /// By when a client must be authenticated, in order.
+    connect_deadlines: VecDeque<(u64, Key)>,
+    /// By when a connection that ends is closed, in order.
+    close_deadlines: VecDeque<(u64, Key)>,
+    input: Box<[u8]>,
+    scratch: Scratch,
+    ws_scratch: Vec<u8>,
+    /// Bytes that were read in this turn.
+    turn_bytes: usize,
+    next_tick_ms: u64,
+    stopping: bool,
+}
+
+impl Shard {
+    fn shards(&self) -> u16 {
+        self.mailboxes.len() as u16
+    }
+
+    fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailboxes[usize::from(self.id)]
+    }
+
+    fn ladder(&self) -> MutexGuard<'_, Ladder> {
+        self.ladder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn emit(&mut self, event: Event) {
+        if self.sink.wants(event.level()) && self.suppressor.admit(&event) {
+            self.sink.emit(self.now.wall_ms, event);
+        }
+    }
+
+    fn mark_dirty(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && !std::mem::replace(&mut conn.flags.dirty, true)
+        {
+            self.dirty.push(key);
+        }
+    }
+
+    fn list_readable(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && !std::mem::replace(&mut conn.flags.listed, true)
+        {
+            self.readable.push(key);
+        }
+    }
+}

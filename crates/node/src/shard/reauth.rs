@@ -1,0 +1,60 @@
+//! AUTH of a live client: re-authentication with the method of its CONNECT (section 4.12.1), same identity only.
+
+use super::Shard;
+use super::slab::Key;
+use ravelin_broker::LinkId;
+use ravelin_event::{DisconnectCause, Event};
+use ravelin_mqtt::{Packet, ReasonCode, Sender, Version, decode};
+use ravelin_protect::Step;
+
+impl Shard {
+    pub(super) fn receive_auth(&mut self, key: Key, link: LinkId, first: u8, body: &[u8]) {
+        let auth = match decode(first, body, Version::V5, Sender::Client, &self.policy.core.decode) {
+            Ok(Packet::Auth(auth)) => auth,
+            Ok(_) => return self.end_reauth(link, ReasonCode::PROTOCOL_ERROR, "not an AUTH packet"),
+            Err(error) => return self.malformed(link, &error),
+        };
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let entrance = usize::from(conn.entrance);
+        let Some(reauth) = conn.reauth.as_deref_mut() else { return };
+        // MQTT-4.12.1-1: the method is that of CONNECT.
+        if auth.method != Some(&*reauth.method) {
+            return self.end_reauth(link, ReasonCode::PROTOCOL_ERROR, "another authentication method");
+        }
+        let step = match (auth.reason, reauth.exchange.take()) {
+            (ReasonCode::RE_AUTHENTICATE, None) => {
+                let Some(principal) = self.broker.principal(link) else { return };
+                let policy = &self.policy.entrances[entrance].listener;
+                self.policy.authenticator.begin_again(policy, principal, &reauth.method, auth.data)
+            }
+            (ReasonCode::CONTINUE_AUTHENTICATION, Some(exchange)) => exchange.proceed(auth.data.unwrap_or_default()),
+            _ => return self.end_reauth(link, ReasonCode::PROTOCOL_ERROR, "AUTH out of turn"),
+        };
+        let method = reauth.method.clone();
+        match step {
+            Step::Accept { principal, auth_data } => {
+                self.broker.send_auth(link, ReasonCode::SUCCESS, &method, auth_data.as_deref());
+                self.emit(Event::Reauthenticated {
+                    client_id: principal.client_id.to_string(),
+                    identity: principal.identity.map(|identity| identity.to_string()),
+                });
+            }
+            Step::Challenge { data, state } => {
+                reauth.exchange = Some(state);
+                self.broker.send_auth(link, ReasonCode::CONTINUE_AUTHENTICATION, &method, Some(&data));
+            }
+            // MQTT-4.12.1-2: the connection ends.
+            Step::Refuse(_, reason) => self.end_reauth(link, reason, "re-authentication failed"),
+            Step::Hash(..) => self.end_reauth(link, ReasonCode::BAD_AUTHENTICATION_METHOD, "no exchange"),
+        }
+    }
+
+    fn end_reauth(&mut self, link: LinkId, reason: ReasonCode, detail: &str) {
+        let cause = if reason == ReasonCode::PROTOCOL_ERROR {
+            DisconnectCause::ProtocolError
+        } else {
+            DisconnectCause::Administrative
+        };
+        self.broker.disconnect(self.now, link, reason, cause, Some(detail.into()));
+    }
+}

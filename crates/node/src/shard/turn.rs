@@ -1,0 +1,310 @@
+//! The loop of a shard. One turn: control first, then what sockets brought, then the journal, then what goes out.
+
+use super::conn::Stage;
+use super::journal::Journal;
+use super::slab::{Key, Slab};
+use super::{Bound, READ_BYTES_MAX, Seed, Shard, Spare};
+use crate::log::Suppressor;
+use crate::metrics::{Counters, Figures};
+use crate::policy::Rights;
+use crate::transport::Scratch;
+use mio::{Events, Interest, Token};
+use ravelin_broker::{Broker, Output, RestoreSummary};
+use ravelin_event::{Event, Refusal};
+use ravelin_mqtt::ReasonCode;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::sync::PoisonError;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+/// Of the waker. Above every key of a connection.
+pub(crate) const WAKE: Token = Token(usize::MAX);
+/// Of the first listener; the others follow below it.
+const LISTENER: usize = usize::MAX - 1;
+const LISTENERS_MAX: usize = 1 << 16;
+const EVENTS_MAX: usize = 1024;
+/// A flood of refusals from one address leaves so many lines in ten seconds.
+const SUPPRESS_WINDOW_MS: u64 = 10_000;
+const SUPPRESS_BURST: u32 = 10;
+const TICK_MS: u64 = 1000;
+
+/// The life of a shard's thread: restore, then serve until told to stop.
+pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Result<()> {
+    let now = seed.clock.now();
+    let rights = Rc::new(Rights(seed.policy.access.clone()));
+    let shards = seed.mailboxes.len() as u16;
+    let mut broker = Broker::new(seed.id, shards, seed.policy.core.clone(), rights, seed.random);
+    while let Ok(batch) = seed.records.recv() {
+        if batch.is_empty() {
+            break;
+        }
+        for record in records(&batch) {
+            if let Err(error) = broker.restore(now, record) {
+                seed.sink.emit(now.wall_ms, Event::RecordUnreadable { detail: error.to_string() });
+            }
+        }
+    }
+    // Whoever started this thread may have given up; then there is nothing to serve.
+    let _ = restored.send(broker.finish_restore(now));
+    let Ok(begin) = seed.begin.recv() else { return Ok(()) };
+    let mut shard = Shard {
+        id: seed.id,
+        clock: seed.clock,
+        now,
+        poll: seed.poll,
+        events: Events::with_capacity(EVENTS_MAX),
+        broker,
+        policy: seed.policy,
+        conns: Slab::new(),
+        bound: begin.bound,
+        spare: Spare::new(),
+        outboxes: (0..shards).map(|_| Vec::new()).collect(),
+        mailboxes: seed.mailboxes,
+        mail: VecDeque::new(),
+        journal: Journal::new(begin.producer),
+        ladder: seed.ladder,
+        hash_pool: seed.hash_pool,
+        sink: seed.sink,
+        suppressor: Suppressor::new(SUPPRESS_WINDOW_MS, SUPPRESS_BURST),
+        figures: seed.figures,
+        counters: Counters::default(),
+        readable: Vec::new(),
+        dirty: Vec::new(),
+        blocked: Vec::new(),
+        moving: Vec::new(),
+        connect_deadlines: VecDeque::new(),
+        close_deadlines: VecDeque::new(),
+        input: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+        scratch: Scratch::default(),
+        ws_scratch: Vec::new(),
+        turn_bytes: 0,
+        next_tick_ms: 0,
+        stopping: false,
+    };
+    shard.listen()?;
+    while !shard.is_done() {
+        shard.turn()?;
+    }
+    shard.finish_turn();
+    shard.publish_figures();
+    Ok(())
+}
+
+/// The records of a batch: each a length of four bytes and as many bytes.
+fn records(mut batch: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (prefix, rest) = batch.split_first_chunk::<4>()?;
+        let len = u32::from_le_bytes(*prefix) as usize;
+        let (record, rest) = rest.split_at_checked(len)?;
+        batch = rest;
+        Some(record)
+    })
+}
+
+impl Shard {
+    fn listen(&mut self) -> io::Result<()> {
+        for (index, Bound { listener, .. }) in self.bound.iter_mut().enumerate() {
+            self.poll.registry().register(listener, Token(LISTENER - index), Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.stopping && self.conns.len() == 0 && !self.journal.is_full()
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let timeout = self.timeout();
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
+            Err(error) => return Err(error),
+        }
+        self.now = self.clock.now();
+        self.turn_bytes = 0;
+        self.counters.turns += 1;
+        self.mailbox().wake().answer();
+        self.take_mail();
+        self.settle_store();
+        self.expire();
+        self.accept_pending();
+        // Those that were not finished in an earlier turn have waited longer than those of the new events.
+        let mut waiting = std::mem::take(&mut self.readable);
+        for key in waiting.drain(..) {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.flags.listed = false;
+                self.read_ready(key);
+            }
+        }
+        waiting.append(&mut self.readable);
+        self.readable = waiting;
+        self.dispatch();
+        self.finish_turn();
+        Ok(())
+    }
+
+    fn timeout(&self) -> Duration {
+        let now_ms = self.now.mono_ms;
+        let accepting = self.bound.iter().any(|bound| bound.pending && bound.not_before_ms <= now_ms);
+        // A list that must wait for the store or a sister is woken by them.
+        let reading = !self.readable.is_empty() && !self.is_held_up();
+        if accepting || reading || !self.dirty.is_empty() || self.journal.is_busy() {
+            return Duration::ZERO;
+        }
+        let mut next_ms = self.next_tick_ms;
+        let deadlines = [&self.connect_deadlines, &self.close_deadlines];
+        for deadline in deadlines.iter().filter_map(|queue| queue.front()) {
+            next_ms = next_ms.min(deadline.0);
+        }
+        for bound in &self.bound {
+            if bound.pending {
+                next_ms = next_ms.min(bound.not_before_ms);
+            }
+        }
+        if let Some(timeout_ms) = self.broker.poll_timeout() {
+            next_ms = next_ms.min(timeout_ms);
+        }
+        Duration::from_millis(next_ms.saturating_sub(self.clock.now().mono_ms))
+    }
+
+    /// What the poll brought.
+    fn dispatch(&mut self) {
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            let token = event.token();
+            if token == WAKE {
+                continue;
+            }
+            if token.0 > LISTENER - LISTENERS_MAX {
+                if let Some(bound) = self.bound.get_mut(LISTENER - token.0) {
+                    bound.pending = true;
+                }
+                continue;
+            }
+            let key = Key(token.0 as u64);
+            if event.is_writable() {
+                self.writable(key);
+            }
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                let Some(conn) = self.conns.get_mut(key) else { continue };
+                conn.flags.read_closed |= event.is_read_closed() || event.is_error();
+                if !conn.flags.listed {
+                    self.read_ready(key);
+                }
+            }
+        }
+        self.events = events;
+        self.accept_pending();
+    }
+
+    /// What the turn has caused: the journal first, then the sisters, then the sockets.
+    fn finish_turn(&mut self) {
+        self.journal.append(&mut self.broker);
+        self.journal.checkpoint(self.now, &mut self.broker);
+        self.drain_outputs();
+        self.post_outboxes();
+        let mut moving = std::mem::take(&mut self.moving);
+        for key in moving.drain(..) {
+            self.move_out(key);
+        }
+        self.moving = moving;
+        self.flush_all();
+        // What ended while it was written.
+        self.drain_outputs();
+        self.post_outboxes();
+    }
+
+    fn drain_outputs(&mut self) {
+        while let Some(output) = self.broker.poll_output() {
+            match output {
+                Output::Close(close) => self.handle_close(close),
+                Output::Event(event) => self.emit(event),
+                Output::Send(shard, message) => self.outboxes[usize::from(shard)].push(message),
+            }
+        }
+    }
+
+    /// What the store has done since.
+    fn settle_store(&mut self) {
+        if let Some(durable) = self.journal.poll_durable() {
+            self.broker.handle_durable(self.now, durable);
+        }
+        if self.journal.is_full() {
+            self.journal.append(&mut self.broker);
+        }
+        if self.journal.poll_failed() {
+            self.emit(Event::StoreFailed { error: "the store has failed; nothing durable is acknowledged".into() });
+            self.broker.handle_store_failed(self.now);
+        }
+    }
+
+    /// What is due.
+    fn expire(&mut self) {
+        let now_ms = self.now.mono_ms;
+        if self.broker.poll_timeout().is_some_and(|due_ms| due_ms <= now_ms) {
+            self.broker.handle_timeout(self.now);
+        }
+        while let Some(key) = pop_due(&mut self.connect_deadlines, now_ms) {
+            if self.pre(key).is_some() {
+                self.counters.refused_deadline += 1;
+                self.refuse_pending(key, Refusal::ConnectDeadline, ReasonCode::NOT_AUTHORIZED);
+            }
+        }
+        while let Some(key) = pop_due(&mut self.close_deadlines, now_ms) {
+            if matches!(self.conns.get(key).map(|conn| &conn.stage), Some(Stage::Closing(_))) {
+                self.remove(key);
+            }
+        }
+        if now_ms >= self.next_tick_ms {
+            self.next_tick_ms = now_ms + TICK_MS;
+            self.check_blocked();
+            self.publish_figures();
+            for summary in self.suppressor.poll(now_ms) {
+                self.sink.emit(self.now.wall_ms, summary);
+            }
+        }
+    }
+
+    fn publish_figures(&self) {
+        let figures = Figures {
+            counters: self.counters,
+            stats: self.broker.stats(),
+            connections: self.conns.len() as u64,
+        };
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+    }
+}
+
+fn pop_due(queue: &mut VecDeque<(u64, Key)>, now_ms: u64) -> Option<Key> {
+    let &(due_ms, key) = queue.front()?;
+    if due_ms > now_ms {
+        return None;
+    }
+    queue.pop_front();
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_read_record_by_record() {
+        let mut batch = Vec::new();
+        for record in [&b"a"[..], b"", b"bcd"] {
+            ravelin_store::push_record(&mut batch, record);
+        }
+        assert_eq!(records(&batch).collect::<Vec<_>>(), [&b"a"[..], b"", b"bcd"]);
+        assert_eq!(records(&batch[..batch.len() - 1]).count(), 2, "a cut record is not one");
+    }
+
+    #[test]
+    fn deadlines_are_popped_when_due() {
+        let mut queue = VecDeque::from([(5, Key(1)), (7, Key(2))]);
+        assert_eq!(pop_due(&mut queue, 4), None);
+        assert_eq!(pop_due(&mut queue, 6), Some(Key(1)));
+        assert_eq!(pop_due(&mut queue, 6), None);
+    }
+}
