@@ -118,7 +118,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
 
 /// What must agree between sections.
 fn check(config: &Config, reader: &mut Reader<'_>) {
-    if config.listeners.is_empty() {
+    if config.listeners.is_empty() && !reader.places.contains_key("listener") {
         let help = "add a `[[listener]]`, or make a configuration with `ravelin init DIR`";
         reader.error(None, "no client could connect: there is no listener".into(), help);
     }

@@ -80,7 +80,10 @@ fn a_configuration_is_read() {
     assert!(mtls.policy.methods.certificate && !mtls.policy.methods.password && !mtls.policy.anonymous);
     assert_eq!(mtls.tls.as_ref().unwrap().crl, [Path::new("/etc/ravelin/ca.crl")]);
     assert_eq!((wss.name.as_str(), wss.websocket_path.as_str()), ("wss-8884", "/bus"));
-    assert!(wss.policy.methods.scram_sha_256 && wss.proxy_trusted.as_ref().unwrap()[0].contains([10, 1, 2, 3].into()));
+    assert!(
+        wss.policy.methods.scram_sha_256
+            && wss.proxy_trusted.as_ref().unwrap()[0].contains([10, 1, 2, 3].into())
+    );
     assert_eq!(config.store.durability, Durability::Interval);
     assert_eq!(config.limits.packet_bytes_max, 256 << 10);
     assert_eq!(config.limits.connection_rate.per_second(), 1000);
@@ -110,7 +113,8 @@ fn plain_transport_beyond_loopback_must_be_called_dangerous() {
             assert_eq!(Config::parse(&text, Path::new("")).is_err(), refused, "{transport} {address}");
         }
     }
-    let config = Config::parse(&listener(&format!("{plain}\ndangerous_plaintext = true")), Path::new("")).unwrap();
+    let config =
+        Config::parse(&listener(&format!("{plain}\ndangerous_plaintext = true")), Path::new("")).unwrap();
     assert_eq!(config.warnings.len(), 1);
     assert_eq!(config.warnings[0].line, 4);
 }
@@ -120,7 +124,12 @@ fn letting_anyone_in_or_do_anything_must_be_called_dangerous() {
     let text = "[[listener]]\ntransport = \"tcp\"\naddress = \"127.0.0.1:1\"\nauthentication = []\n[access]\nrules_file = \"r\"";
     let (line, what, _) = error(text);
     assert!(line == 4 && what.contains("nobody can log in"), "{what}");
-    let (_, what, help) = error(&text.replace("[]", "[\"anonymous\", \"certificate\"]").replace(", \"certificate\"", ", \"password\"").replace("[access]", "[authentication]\npassword_file=\"p\"\n[access]"));
+    let (_, what, help) = error(
+        &text
+            .replace("[]", "[\"anonymous\", \"certificate\"]")
+            .replace(", \"certificate\"", ", \"password\"")
+            .replace("[access]", "[authentication]\npassword_file=\"p\"\n[access]"),
+    );
     assert!(what.contains("not a method") && help.contains("dangerous_anonymous"), "{what} {help}");
     let open = text.replace("authentication = []", "dangerous_anonymous = true");
     let config = Config::parse(&open, Path::new("")).unwrap();
@@ -172,26 +181,75 @@ fn errors_say_where_what_and_what_to_do() {
         ("transport = \"tcp\"\naddress = \"localhost:1\"", 3, "not an address and a port", "127.0.0.1:8883"),
         ("transport = \"tcp\"\naddress = \"127.0.0.1:1\"\nkey = \"k\"", 4, "no effect", "\"tls\""),
         ("transport = \"tcp\"\naddress = \"127.0.0.1:1\"\nallowed_origins = []", 4, "no effect", "\"ws\""),
-        ("transport = \"ws\"\naddress = \"127.0.0.1:1\"\nallowed_origins = [\"*\"]", 4, "not the origin", "https"),
-        ("transport = \"ws\"\naddress = \"127.0.0.1:1\"\nwebsocket_path = \"mqtt\"", 4, "begins with `/`", ""),
-        ("transport = \"tcp\"\naddress = \"127.0.0.1:1\"\nclient_certificate = \"required\"\nauthentication=[\"password\"]", 4, "without TLS", ""),
-        ("transport = \"tcp\"\naddress = \"127.0.0.1:1\"\nauthentication = [\"certificate\"]", 4, "cannot succeed", ""),
-        ("transport = \"tcp\"\naddress = \"127.0.0.1:1\"\nproxy_protocol = true", 4, "needs `proxy_trusted`", ""),
-        ("transport = \"tcp\"\naddress = \"127.0.0.1:1\"\nproxy_trusted = [\"10.0.0.0/8\"]", 4, "no effect", ""),
-        ("transport = \"tcp\"\naddress = \"127.0.0.1:1\"\nproxy_protocol = true\nproxy_trusted = [\"0.0.0.0/0\"]", 5, "believes everyone", ""),
-        ("transport = \"tls\"\naddress = \"127.0.0.1:1\"\nkey = \"k\"\nclient_ca = \"c\"", 1, "`certificate` is missing", ""),
-        ("transport = \"tls\"\naddress = \"127.0.0.1:1\"\ncertificate = \"c\"\nkey = \"k\"", 1, "`client_ca` is missing", ""),
+        (
+            "transport = \"ws\"\naddress = \"127.0.0.1:1\"\nallowed_origins = [\"*\"]",
+            4,
+            "not the origin",
+            "https",
+        ),
+        (
+            "transport = \"ws\"\naddress = \"127.0.0.1:1\"\nwebsocket_path = \"mqtt\"",
+            4,
+            "begins with `/`",
+            "",
+        ),
+        (
+            "transport = \"tcp\"\naddress = \"127.0.0.1:1\"\nclient_certificate = \"required\"\nauthentication=[\"password\"]",
+            4,
+            "without TLS",
+            "",
+        ),
+        (
+            "transport = \"tcp\"\naddress = \"127.0.0.1:1\"\nauthentication = [\"certificate\"]",
+            4,
+            "cannot succeed",
+            "",
+        ),
+        (
+            "transport = \"tcp\"\naddress = \"127.0.0.1:1\"\nproxy_protocol = true",
+            4,
+            "needs `proxy_trusted`",
+            "",
+        ),
+        (
+            "transport = \"tcp\"\naddress = \"127.0.0.1:1\"\nproxy_trusted = [\"10.0.0.0/8\"]",
+            4,
+            "no effect",
+            "",
+        ),
+        (
+            "transport = \"tcp\"\naddress = \"127.0.0.1:1\"\nproxy_protocol = true\nproxy_trusted = [\"0.0.0.0/0\"]",
+            5,
+            "believes everyone",
+            "",
+        ),
+        (
+            "transport = \"tls\"\naddress = \"127.0.0.1:1\"\nkey = \"k\"\nclient_ca = \"c\"",
+            1,
+            "`certificate` is missing",
+            "",
+        ),
+        (
+            "transport = \"tls\"\naddress = \"127.0.0.1:1\"\ncertificate = \"c\"\nkey = \"k\"",
+            1,
+            "`client_ca` is missing",
+            "",
+        ),
     ] {
         let found = error(&listener(keys));
         assert!(found.0 == line && found.1.contains(what) && found.2.contains(help), "{keys}: {found:?}");
     }
     assert!(error("").1.contains("no listener"));
-    assert!(error("[listener]\nname = \"x\"").2.contains("[[listener]]") || errors("[listener]\nname = \"x\"").len() == 2);
+    assert!(error("[listener]\nname = \"x\"").2.contains("[[listener]]"));
     assert!(error("[[listener]\n").0 == 1);
-    let twice = format!("{}[[listener]]\nname=\"tcp-1\"\ntransport = \"tcp\"\naddress = \"127.0.0.1:1\"\n", listener(base));
+    let twice = format!(
+        "{}[[listener]]\nname=\"tcp-1\"\ntransport = \"tcp\"\naddress = \"127.0.0.1:1\"\n",
+        listener(base)
+    );
     let found = errors(&twice);
     assert_eq!(found.iter().map(|error| error.line).collect::<Vec<_>>(), [9, 11]);
-    let no_passwords = "[[listener]]\ntransport = \"tcp\"\naddress = \"127.0.0.1:1\"\n[access]\nrules_file = \"r\"";
+    let no_passwords =
+        "[[listener]]\ntransport = \"tcp\"\naddress = \"127.0.0.1:1\"\n[access]\nrules_file = \"r\"";
     assert!(error(no_passwords).1.contains("no password file"));
     assert!(error(&format!("{}[node]\ndata = \"d\"\n", listener(base))).1.contains("needs a key"));
 }
@@ -215,10 +273,19 @@ fn no_text_makes_the_parser_panic() {
         let mut altered = GOOD.as_bytes().to_vec();
         for byte in [b'"', b'[', b'\n', b'=', 0, b'9'] {
             altered[end] = byte;
-            let _ = Config::parse(std::str::from_utf8(&altered).unwrap(), Path::new("")).map_err(|e| e.to_string());
+            let _ = Config::parse(std::str::from_utf8(&altered).unwrap(), Path::new(""))
+                .map_err(|e| e.to_string());
         }
     }
-    for text in ["\u{feff}", "é = 1", "[[listener]]\naddress = \"é\"", "node = 1", "limits = []", "listener = [1, {}]", "a.b.c = 1"] {
+    for text in [
+        "\u{feff}",
+        "é = 1",
+        "[[listener]]\naddress = \"é\"",
+        "node = 1",
+        "limits = []",
+        "listener = [1, {}]",
+        "a.b.c = 1",
+    ] {
         let _ = Config::parse(text, Path::new("")).map_err(|errors| errors.to_string());
     }
 }
@@ -234,8 +301,11 @@ impl Deployment {
         std::fs::write(at("ca.crl"), ca.issue_crl(&[], 1, NOW_S, DAY * 300).unwrap()).unwrap();
         let server = ca.issue_server(&["localhost".into()], NOW_S, DAY * 90).unwrap();
         server.save(&at("server.crt"), &at("server.key")).unwrap();
-        for (name, text) in [("passwords", "# none\n"), ("access.rules", "user a\ntopic read x\n"), ("ravelin.toml", GOOD)] {
-            ravelin_protect::file::create(&at(name), text.as_bytes(), ravelin_protect::file::Mode::Private).unwrap();
+        for (name, text) in
+            [("passwords", "# none\n"), ("access.rules", "user a\ntopic read x\n"), ("ravelin.toml", GOOD)]
+        {
+            ravelin_protect::file::create(&at(name), text.as_bytes(), ravelin_protect::file::Mode::Private)
+                .unwrap();
         }
         ravelin_store::Keys::create(at("store.key")).unwrap();
         Deployment(dir)
@@ -272,9 +342,9 @@ fn a_file_that_is_missing_or_broken_is_reported_at_the_line_that_names_it() {
         ("server.key", 11, "failed to read"),
         ("ca.crt", 12, "failed to read"),
         ("ca.crl", 13, "failed to read"),
-        ("passwords", 27, "failed to read"),
-        ("access.rules", 29, "failed to read"),
-        ("store.key", 33, ""),
+        ("passwords", 28, "failed to read"),
+        ("access.rules", 30, "failed to read"),
+        ("store.key", 34, ""),
     ] {
         let deployment = Deployment::new();
         std::fs::remove_file(deployment.0.path().join(name)).unwrap();
@@ -301,7 +371,7 @@ fn an_error_in_a_file_with_lines_points_into_that_file() {
 #[test]
 fn secrets_that_others_can_read_are_refused() {
     use std::os::unix::fs::PermissionsExt;
-    for (name, line) in [("server.key", 11), ("passwords", 27), ("store.key", 33)] {
+    for (name, line) in [("server.key", 11), ("passwords", 28), ("store.key", 34)] {
         let deployment = Deployment::new();
         let path = deployment.0.path().join(name);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
@@ -322,7 +392,10 @@ fn certificates_that_do_not_fit_or_end_soon_are_noticed() {
     let late = Deployment::new().load_at(NOW_S + 86_400 * 100).unwrap().warnings;
     assert!(late[0].what.contains("has expired"), "{late:?}");
     let stale = Deployment::new().load_at(NOW_S + 86_400 * 310).unwrap().warnings;
-    assert!(stale.iter().any(|warning| warning.line == 13 && warning.what.contains("out of date")), "{stale:?}");
+    assert!(
+        stale.iter().any(|warning| warning.line == 13 && warning.what.contains("out of date")),
+        "{stale:?}"
+    );
 }
 
 #[test]
@@ -330,7 +403,7 @@ fn weak_hashes_are_warned_of() {
     let deployment = Deployment::new();
     deployment.write("passwords", &format!("bob:$6$c2FsdHNhbHQ=${}==\n", "A".repeat(86)));
     let warnings = deployment.load_at(NOW_S).unwrap().warnings;
-    assert!(warnings[0].line == 27 && warnings[0].what.contains("\"bob\""), "{warnings:?}");
+    assert!(warnings[0].line == 28 && warnings[0].what.contains("\"bob\""), "{warnings:?}");
 }
 
 #[test]
