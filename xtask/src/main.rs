@@ -1,2 +1,40 @@
-//! Project commands.
-fn main() {}
+//! Project commands: `cargo xtask test`, `soak`.
+
+mod command;
+mod prerequisites;
+mod soak;
+mod test;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Commands for working on Ravelin.
+#[derive(Parser)]
+#[command(name = "cargo xtask", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every check and every test, as CI does; installs what the tests need.
+    Test(test::Args),
+    /// Run the open-ended tests for hours: simulation, crashes, fuzzing.
+    Soak(soak::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Test(args) => test::run(&args),
+        Command::Soak(args) => soak::run(&args),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

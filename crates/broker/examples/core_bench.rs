@@ -3,6 +3,8 @@
 //! With an argument (`pairs`, `pairs1`, `pairs2`, `fan-out`, `many`) only that one runs, for a fixed number of messages, so that
 //! `valgrind --tool=callgrind` counts the same instructions every time.
 
+#![allow(clippy::disallowed_methods, reason = "it measures: it is no part of the pure crate")]
+
 use ravelin_broker::{Authorizer, Broker, Connecting, Limits, LinkId, Now};
 use ravelin_event::Principal;
 use ravelin_mqtt::{

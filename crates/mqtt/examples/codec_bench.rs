@@ -2,6 +2,8 @@
 //!
 //! Each figure is the best of many batches, so that what else the machine does falls out.
 
+#![allow(clippy::disallowed_methods, reason = "it measures: it is no part of the pure crate")]
+
 use std::{hint::black_box, time::Instant};
 
 use ravelin_mqtt::{

@@ -1,0 +1,88 @@
+//! `cargo xtask soak`: the tests that find more the longer they run.
+
+use crate::command::{build_release, cargo, root, run as run_command, target};
+use anyhow::Context;
+use std::process::Command;
+use std::time::Duration;
+
+/// What the command takes.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask soak                       an hour, shared among simulation, crashes and fuzzing
+  cargo xtask soak --minutes 600 --only fuzz")]
+pub struct Args {
+    /// How long in all.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(3..=100_000))]
+    minutes: u64,
+    /// Only one of them.
+    #[arg(long, value_enum)]
+    only: Option<Kind>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    /// Seeds of the simulation that no test has run.
+    Simulation,
+    /// Kills of the release binary under load.
+    Crash,
+    /// Every fuzz target under libFuzzer.
+    Fuzz,
+}
+
+/// A kill and what is checked after it take about so long.
+const CRASH_RUN_MS: u64 = 500;
+
+/// Runs the command; an error is a finding.
+pub fn run(args: &Args) -> anyhow::Result<bool> {
+    let kinds = match args.only {
+        Some(kind) => vec![kind],
+        None => vec![Kind::Simulation, Kind::Crash, Kind::Fuzz],
+    };
+    let share = Duration::from_secs(args.minutes * 60 / kinds.len() as u64);
+    for kind in kinds {
+        match kind {
+            Kind::Simulation => simulation(share)?,
+            Kind::Crash => crash(share)?,
+            Kind::Fuzz => fuzz(share)?,
+        }
+    }
+    println!("nothing was found");
+    Ok(true)
+}
+
+fn simulation(time: Duration) -> anyhow::Result<()> {
+    println!("\n=== simulation: {} minutes of seeds", time.as_secs() / 60);
+    let seconds = time.as_secs().to_string();
+    let mut command = cargo(["run", "--release", "--package", "ravelin-simulation", "--", "--seconds"]);
+    run_command(command.arg(seconds))
+}
+
+fn crash(time: Duration) -> anyhow::Result<()> {
+    let runs = (time.as_millis() as u64 / CRASH_RUN_MS).max(1).to_string();
+    println!("\n=== crash: {runs} kills");
+    let binary = build_release()?;
+    let mut command = cargo(["test", "--package", "ravelin-crash", "--", "--nocapture"]);
+    run_command(command.env("RAVELIN_BIN", binary).env("RAVELIN_CRASH_RUNS", runs))
+}
+
+fn fuzz(time: Duration) -> anyhow::Result<()> {
+    let folder = root().join("fuzz/corpus");
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .with_context(|| format!("failed to read {}", folder.display()))?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    let seconds = time.as_secs() / names.len().max(1) as u64;
+    for name in &names {
+        println!("\n=== fuzz {name}: {seconds} s");
+        let found = target().join("fuzz").join(name);
+        std::fs::create_dir_all(&found).with_context(|| format!("failed to create {}", found.display()))?;
+        let mut command: Command = cargo(["fuzz", "run", "--fuzz-dir", "fuzz/libfuzzer", name]);
+        command.arg(&found).arg(folder.join(name));
+        command.args(["--", "-max_len=4096"]).arg(format!("-max_total_time={seconds}"));
+        // libFuzzer's instrumentation needs a nightly compiler, or the pinned one that takes itself for one.
+        run_command(command.env("RUSTC_BOOTSTRAP", "1"))?;
+    }
+    Ok(())
+}
