@@ -68,12 +68,22 @@ impl Broker {
         let Some(link) = session.link.as_deref_mut() else { return };
         let (token, mut last) = (link.token, std::mem::take(&mut link.out));
         if let Some(reason) = reason.filter(|_| version == Version::V5) {
-            let reason_string = detail.as_deref().filter(|_| link.problem_info && reason.is_failure());
-            let packet = Disconnect { reason, reason_string, ..Disconnect::default() };
-            let before = last.len();
-            encode_disconnect(last.buffer(), version, &packet);
-            self.stats.packets_sent += 1;
-            self.stats.bytes_sent += (last.len() - before) as u64;
+            let told = detail.as_deref().filter(|_| link.problem_info && reason.is_failure());
+            // MQTT-3.14.2-3, MQTT-3.1.2-24: the reason string, and then the packet, is left out where it is too long.
+            for reason_string in [told, None] {
+                let mut bytes = Vec::new();
+                encode_disconnect(
+                    &mut bytes,
+                    version,
+                    &Disconnect { reason, reason_string, ..Disconnect::default() },
+                );
+                if bytes.len() <= link.packet_bytes_max as usize {
+                    last.buffer().extend_from_slice(&bytes);
+                    self.stats.packets_sent += 1;
+                    self.stats.bytes_sent += bytes.len() as u64;
+                    break;
+                }
+            }
         }
         self.forget_link(now, index, cause, detail);
         let link = LinkId::new(index, generation);

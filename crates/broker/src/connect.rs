@@ -26,6 +26,12 @@ impl Broker {
             Some(will) => Some(Box::new(self.check_will_of(now, &connecting, will)?)),
             None => None,
         };
+        let mut connack = Vec::new();
+        self.write_connack(&connecting, expiry_s, false, &mut connack);
+        if connack.len() > connect.packet_bytes_max.unwrap_or(u32::MAX) as usize {
+            // MQTT-3.2.2-16: all that it says must be said, so there is none.
+            return Err(ReasonCode::PACKET_TOO_LARGE);
+        }
         let found = self.sessions.find(&connecting.principal.client_id);
         if found.is_none() && self.sessions.len() >= self.limits.sessions_max {
             return Err(ReasonCode::QUOTA_EXCEEDED);
@@ -225,31 +231,37 @@ impl Broker {
     }
 
     fn send_connack(&mut self, index: u32, connecting: &Connecting<'_>, expiry_s: u32, present: bool) {
+        let mut packet = std::mem::take(&mut self.scratch);
+        packet.clear();
+        self.write_connack(connecting, expiry_s, present, &mut packet);
+        if let Some(link) = self.touch(index) {
+            link.out.buffer().extend_from_slice(&packet);
+        }
+        self.stats.packets_sent += 1;
+        self.stats.bytes_sent += packet.len() as u64;
+        self.stats.packets_received += 1;
+        self.scratch = packet;
+    }
+
+    fn write_connack(&self, connecting: &Connecting<'_>, expiry_s: u32, present: bool, out: &mut Vec<u8>) {
         let connect = connecting.connect;
         let keep_alive_s = self.keep_alive_of(connect);
-        let (receive_max, packet_bytes_max, alias_max) =
-            (self.limits.receive_max, self.limits.packet_bytes_max, self.limits.topic_alias_max);
-        let client_id = connecting.principal.client_id.clone();
-        let Some(link) = self.touch(index) else { return };
+        let (receive_max, alias_max) = (self.limits.receive_max, self.limits.topic_alias_max);
+        let client_id = &*connecting.principal.client_id;
         let connack = ConnAck {
             session_present: present,
             reason: ReasonCode::SUCCESS,
             session_expiry_s: (connect.session_expiry_s.unwrap_or(0) != expiry_s).then_some(expiry_s),
             receive_max: (receive_max != u16::MAX).then_some(receive_max),
-            packet_bytes_max: Some(packet_bytes_max),
-            assigned_client_id: connecting.client_id_assigned.then_some(&client_id),
+            packet_bytes_max: Some(self.limits.packet_bytes_max),
+            assigned_client_id: connecting.client_id_assigned.then_some(client_id),
             topic_alias_max: (alias_max > 0).then_some(alias_max),
             server_keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
             auth_method: connecting.auth_method,
             auth_data: connecting.auth_data,
             ..ConnAck::default()
         };
-        let before = link.out.len();
-        encode_connack(link.out.buffer(), connect.version, &connack);
-        let bytes = link.out.len() - before;
-        self.stats.packets_sent += 1;
-        self.stats.bytes_sent += bytes as u64;
-        self.stats.packets_received += 1;
+        encode_connack(out, connect.version, &connack);
     }
 
     fn connected_event(&mut self, index: u32, connect: &Connect<'_>, present: bool) {

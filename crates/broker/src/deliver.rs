@@ -435,7 +435,11 @@ fn write(
     send: Send<'_>,
     block: Option<(&Rc<[u8]>, usize)>,
 ) -> Result<usize, NotSent> {
-    let expiry_s = parts.expiry_left_s(now).map_err(|_| NotSent::Expired)?;
+    let expiry_s = match parts.expiry_left_s(now) {
+        // MQTT-4.3.3-7: what was sent once does not expire.
+        Err(_) if send.dup => Some(1),
+        left => left.map_err(|_| NotSent::Expired)?,
+    };
     let alias_bytes = if link.aliases.is_some() { 3 } else { 0 };
     let len = publish_len(version, &packet(parts, send, expiry_s, parts.topic, None)) + alias_bytes;
     if len > link.packet_bytes_max as usize {

@@ -239,7 +239,7 @@ fn a_packet_beyond_the_servers_maximum_is_refused(ctx: &Context) -> Result<()> {
     };
     // Exactly the maximum is welcome, one byte more is not.
     let whole = |size: usize| {
-        let overhead = (5..=8)
+        let overhead = (7..=10)
             .map(|fixed| fixed + topic.len())
             .find(|overhead| {
                 ctx.publish(&topic, &"x".repeat(size - overhead)).qos(1).packet_id(1).bytes().len() == size
