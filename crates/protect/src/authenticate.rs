@@ -122,7 +122,7 @@ impl Authenticator {
             if username.len() > USER_BYTES_MAX {
                 return Step::Refuse(Refusal::BadCredentials, ReasonCode::BAD_USER_NAME_OR_PASSWORD);
             }
-            // An anonymous listener that knows no users cannot compare; everywhere else the names must be one.
+            // Whoever shows a certificate and names itself must be one and the same, on every kind of listener.
             if claim.same_as.as_deref().is_some_and(|identity| identity != username) {
                 return Step::Refuse(Refusal::IdentityMismatch, ReasonCode::NOT_AUTHORIZED);
             }

@@ -223,21 +223,24 @@ fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k s
     }
     let distance = |candidate: &str| {
         let (a, b): (Vec<char>, Vec<char>) = (word.chars().collect(), candidate.chars().collect());
-        let mut row: Vec<usize> = (0..=b.len()).collect();
+        // Letters left out, added, replaced, or two of them swapped, each counts once.
+        let (mut older, mut row): (Vec<usize>, Vec<usize>) = (Vec::new(), (0..=b.len()).collect());
         for (i, x) in a.iter().enumerate() {
-            let mut diagonal = row[0];
-            row[0] = i + 1;
+            let mut next = vec![i + 1];
             for (j, y) in b.iter().enumerate() {
-                let substituted = diagonal + usize::from(!x.eq_ignore_ascii_case(y));
-                diagonal = row[j + 1];
-                row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+                let substituted = row[j] + usize::from(!x.eq_ignore_ascii_case(y));
+                let mut best = substituted.min(row[j + 1] + 1).min(next[j] + 1);
+                if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
+                    best = best.min(older[j - 1] + 1);
+                }
+                next.push(best);
             }
+            older = std::mem::replace(&mut row, next);
         }
         row[b.len()]
     };
     let (best, candidate) = known.map(|candidate| (distance(candidate), candidate)).min()?;
     let close = best <= 2.max(candidate.len() / 3);
-    // Words that were left out or swapped: `max_packet_bytes` for `packet_bytes_max`.
     close.then_some(candidate)
 }
 

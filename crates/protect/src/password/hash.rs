@@ -182,6 +182,17 @@ impl StoredHash {
     }
 }
 
+impl Drop for StoredHash {
+    /// Whoever has the hash can guess the password offline.
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        let (StoredHash::Argon2id { hash, .. }
+        | StoredHash::Pbkdf2Sha512 { hash, .. }
+        | StoredHash::Sha512 { hash, .. }) = self;
+        hash.zeroize();
+    }
+}
+
 /// The form in which it stands in a file.
 impl std::fmt::Display for StoredHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
