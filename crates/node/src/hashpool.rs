@@ -27,7 +27,9 @@ impl HashPool {
         let receiver = Arc::new(Mutex::new(receiver));
         for index in 0..threads.max(1) {
             let receiver = Arc::clone(&receiver);
-            std::thread::Builder::new().name(format!("ravelin-hash-{index}")).spawn(move || work(&receiver))?;
+            std::thread::Builder::new()
+                .name(format!("ravelin-hash-{index}"))
+                .spawn(move || work(&receiver))?;
         }
         Ok(HashPool { sender })
     }

@@ -139,11 +139,6 @@ impl Ladder {
         self.counters
     }
 
-    /// Connections now.
-    pub fn connections(&self) -> u32 {
-        self.connections
-    }
-
     /// The most connections there were at once.
     pub fn connections_high(&self) -> u32 {
         self.connections_high
@@ -151,7 +146,13 @@ impl Ladder {
 
     /// A connection from `address` at the listener `entrance`, which may have `entrance_max` of them: takes a token
     /// and a pre-authentication slot, or says which rung refuses it. The cheapest rung is asked first.
-    pub fn admit(&mut self, now_ms: u64, address: IpAddr, entrance: u16, entrance_max: u32) -> Result<(), Refusal> {
+    pub fn admit(
+        &mut self,
+        now_ms: u64,
+        address: IpAddr,
+        entrance: u16,
+        entrance_max: u32,
+    ) -> Result<(), Refusal> {
         let limits = self.limits;
         let entrance = usize::from(entrance);
         if self.entrances.len() <= entrance {
@@ -288,7 +289,9 @@ mod tests {
         assert!(bucket.take(0, 1, 2) && bucket.take(0, 1, 2) && !bucket.take(0, 1, 2));
         assert!(!bucket.take(999, 1, 2));
         assert!(bucket.take(1000, 1, 2) && !bucket.take(1000, 1, 2));
-        assert!(bucket.take(1_000_000, 1, 2) && bucket.take(1_000_000, 1, 2) && !bucket.take(1_000_000, 1, 2));
+        assert!(
+            bucket.take(1_000_000, 1, 2) && bucket.take(1_000_000, 1, 2) && !bucket.take(1_000_000, 1, 2)
+        );
         assert!(!bucket.take(5, 1, 2), "a clock that went back gives nothing");
     }
 

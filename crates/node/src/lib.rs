@@ -28,6 +28,7 @@ mod transport;
 pub mod ws;
 
 pub use error::Error;
+pub use ladder::LadderCounters;
 pub use metrics::{Counters, Figures};
 pub use node::Node;
 pub use signals::run;

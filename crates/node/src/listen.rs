@@ -22,14 +22,22 @@ pub(crate) struct BoundAll {
 pub(crate) fn bind_all(config: &Config, shards: usize) -> Result<BoundAll, Error> {
     let mut all = BoundAll { shards: (0..shards).map(|_| Vec::new()).collect(), addresses: Vec::new() };
     for (index, listener) in config.listeners.iter().enumerate() {
-        let sockets = bind(listener, shards)
-            .map_err(|source| Error::Listen { listener: listener.name.clone(), address: listener.address, source })?;
+        let sockets = bind(listener, shards).map_err(|source| Error::Listen {
+            listener: listener.name.clone(),
+            address: listener.address,
+            source,
+        })?;
         for (shard, (socket, address)) in sockets.into_iter().enumerate() {
             if shard == 0 {
                 all.addresses.push(address);
             }
             let listener = mio::net::TcpListener::from_std(socket);
-            all.shards[shard].push(Bound { listener, entrance: index as u16, pending: true, not_before_ms: 0 });
+            all.shards[shard].push(Bound {
+                listener,
+                entrance: index as u16,
+                pending: true,
+                not_before_ms: 0,
+            });
         }
     }
     Ok(all)

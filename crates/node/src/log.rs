@@ -53,7 +53,11 @@ pub struct LogThread {
 
 impl EventSink {
     /// Starts the thread that writes the events of `level` and above to `out`.
-    pub fn start(format: Format, level: Level, out: Box<dyn Write + Send>) -> std::io::Result<(EventSink, LogThread)> {
+    pub fn start(
+        format: Format,
+        level: Level,
+        out: Box<dyn Write + Send>,
+    ) -> std::io::Result<(EventSink, LogThread)> {
         let (sender, receiver) = sync_channel(QUEUE_RECORDS_MAX);
         let shared = Arc::new(Shared { level: AtomicU8::new(level as u8), dropped: AtomicU64::new(0) });
         let thread = std::thread::Builder::new().name("ravelin-log".into()).spawn({
@@ -102,7 +106,12 @@ impl LogThread {
     }
 }
 
-fn write_records(receiver: &Receiver<Message>, shared: &Shared, format: Format, mut out: Box<dyn Write + Send>) {
+fn write_records(
+    receiver: &Receiver<Message>,
+    shared: &Shared,
+    format: Format,
+    mut out: Box<dyn Write + Send>,
+) {
     let mut text = String::new();
     let mut last_ms = 0;
     loop {
@@ -219,7 +228,8 @@ fn push_text(line: &mut String, text: &str) {
 
 /// Control characters, and those that change the direction or the lines of the text around them.
 fn must_escape(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// JSON leaves DEL, C1 controls and direction marks as they are; in a log they are escaped too.
@@ -278,7 +288,9 @@ impl Suppressor {
             | Event::SubscribeRefused { address, .. }
             | Event::WillRefused { address, .. }
             | Event::InternalError { address, .. } => *address,
-            Event::QueueFull { .. } | Event::ResourceExhausted { .. } | Event::RecordUnreadable { .. } => None,
+            Event::QueueFull { .. } | Event::ResourceExhausted { .. } | Event::RecordUnreadable { .. } => {
+                None
+            }
             _ => return true,
         };
         let mut key = (event.index(), address.map(|address| address.ip()));

@@ -65,9 +65,23 @@ macro_rules! add_fields {
 
 fn add_counters(total: &mut Counters, part: &Counters) {
     add_fields!(
-        total, part, accepted, refused_ladder, refused_proxy, refused_tls, refused_websocket, refused_connect,
-        refused_deadline, refused_authentication, refused_busy, refused_core, moved, slow_readers, socket_bytes_in,
-        turns, panics,
+        total,
+        part,
+        accepted,
+        refused_ladder,
+        refused_proxy,
+        refused_tls,
+        refused_websocket,
+        refused_connect,
+        refused_deadline,
+        refused_authentication,
+        refused_busy,
+        refused_core,
+        moved,
+        slow_readers,
+        socket_bytes_in,
+        turns,
+        panics,
     );
 }
 
@@ -76,9 +90,27 @@ fn add_stats(total: &mut Stats, part: &Stats) {
     total.retained = total.retained.max(part.retained);
     total.retained_bytes = total.retained_bytes.max(part.retained_bytes);
     add_fields!(
-        total, part, connected, sessions, subscriptions, shared_subscriptions, queued, queued_bytes, packets_received,
-        packets_sent, bytes_received, bytes_sent, publish_received, publish_sent, publish_bytes_received,
-        publish_bytes_sent, publish_dropped, publish_expired, publish_undeliverable, denied, sessions_expired,
+        total,
+        part,
+        connected,
+        sessions,
+        subscriptions,
+        shared_subscriptions,
+        queued,
+        queued_bytes,
+        packets_received,
+        packets_sent,
+        bytes_received,
+        bytes_sent,
+        publish_received,
+        publish_sent,
+        publish_bytes_received,
+        publish_bytes_sent,
+        publish_dropped,
+        publish_expired,
+        publish_undeliverable,
+        denied,
+        sessions_expired,
         takeovers,
     );
 }

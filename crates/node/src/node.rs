@@ -3,7 +3,7 @@
 use crate::config::{Config, LogFormat};
 use crate::error::Error;
 use crate::hashpool::HashPool;
-use crate::ladder::Ladder;
+use crate::ladder::{Ladder, LadderCounters};
 use crate::listen;
 use crate::log::{EventSink, Format, LogThread};
 use crate::metrics::{self, Figures};
@@ -60,8 +60,8 @@ impl Node {
         listen::raise_file_limit();
         let clock = Clock::start();
         let shards = shard_count(&config);
-        let (sink, log) =
-            EventSink::start(log_format(&config), config.log.level, out).map_err(Error::system("start the log"))?;
+        let (sink, log) = EventSink::start(log_format(&config), config.log.level, out)
+            .map_err(Error::system("start the log"))?;
         let storage = storage::Place::prepare(&config)?;
         let now = clock.now();
         let files = config.load_files(storage.secret()?, now.wall_ms / 1000)?;
@@ -124,9 +124,25 @@ impl Node {
             .map_err(Error::system("start the $SYS thread"))?;
         for (listener, address) in config.listeners.iter().zip(&addresses) {
             let (transport, address) = (listener.transport.name().into(), *address);
-            sink.emit(clock.now().wall_ms, Event::Listening { listener: listener.name.clone(), address, transport });
+            sink.emit(
+                clock.now().wall_ms,
+                Event::Listening { listener: listener.name.clone(), address, transport },
+            );
         }
-        Ok(Node { config, clock, addresses, mailboxes, threads, figures, ladder, store, storage, sink, log, sys })
+        Ok(Node {
+            config,
+            clock,
+            addresses,
+            mailboxes,
+            threads,
+            figures,
+            ladder,
+            store,
+            storage,
+            sink,
+            log,
+            sys,
+        })
     }
 
     /// Where the node listens, in the order of the configuration's listeners, with the ports that were chosen for 0.
@@ -146,6 +162,11 @@ impl Node {
         metrics::sum(&all)
     }
 
+    /// What the first rungs of the accept ladder let in and refused.
+    pub fn ladder(&self) -> LadderCounters {
+        self.ladder.lock().unwrap_or_else(PoisonError::into_inner).counters()
+    }
+
     /// Whether all shards run. A shard that ended by itself is a fault; the node must be stopped.
     pub fn is_running(&self) -> bool {
         self.threads.iter().all(|thread| !thread.is_finished())
@@ -156,10 +177,15 @@ impl Node {
     pub fn reload(&mut self, config: Config) -> Result<(), Error> {
         let result = self.try_reload(config);
         let now = self.clock.now();
-        self.sink.emit(now.wall_ms, match &result {
-            Ok(()) => Event::Reloaded { what: "configuration, certificates, access rules, passwords".into() },
-            Err(error) => Event::ReloadFailed { error: error.to_string() },
-        });
+        self.sink.emit(
+            now.wall_ms,
+            match &result {
+                Ok(()) => {
+                    Event::Reloaded { what: "configuration, certificates, access rules, passwords".into() }
+                }
+                Err(error) => Event::ReloadFailed { error: error.to_string() },
+            },
+        );
         result
     }
 
@@ -208,7 +234,9 @@ impl Node {
         let sessions = metrics::sum(&all).stats.sessions;
         match &closed {
             Ok(()) => self.sink.emit(self.clock.now().wall_ms, Event::Stopped { sessions }),
-            Err(error) => self.sink.emit(self.clock.now().wall_ms, Event::StoreFailed { error: error.to_string() }),
+            Err(error) => {
+                self.sink.emit(self.clock.now().wall_ms, Event::StoreFailed { error: error.to_string() })
+            }
         }
         self.log.stop();
         self.storage.remove_if_temporary();

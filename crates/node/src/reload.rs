@@ -11,18 +11,19 @@ use std::time::Duration;
 /// What every shard goes by from now on.
 pub(crate) fn policy(config: &Config, files: Files, shards: usize) -> Policy {
     let Files { authenticator, access, tls, trust, .. } = files;
-    let entrances = config.listeners.iter().zip(tls.into_iter().zip(trust)).map(|(listener, (tls, trust))| Entrance {
-        tls,
-        trust,
-        listener: listener.policy,
-        websocket: listener.transport.is_websocket().then(|| Rules {
-            path: listener.websocket_path.clone(),
-            origins: listener.allowed_origins.clone(),
-            frame_bytes_max: config.limits.websocket_frame_bytes_max,
-        }),
-        proxies: listener.proxy_trusted.clone(),
-        connections_max: listener.connections_max.map_or(0, narrow),
-    });
+    let entrances =
+        config.listeners.iter().zip(tls.into_iter().zip(trust)).map(|(listener, (tls, trust))| Entrance {
+            tls,
+            trust,
+            listener: listener.policy,
+            websocket: listener.transport.is_websocket().then(|| Rules {
+                path: listener.websocket_path.clone(),
+                origins: listener.allowed_origins.clone(),
+                frame_bytes_max: config.limits.websocket_frame_bytes_max,
+            }),
+            proxies: listener.proxy_trusted.clone(),
+            connections_max: listener.connections_max.map_or(0, narrow),
+        });
     Policy {
         authenticator,
         access: Arc::new(access),
@@ -51,7 +52,7 @@ pub(crate) fn needs_restart(old: &Config, new: &Config) -> Option<String> {
 pub(crate) fn core_limits(limits: &Limits, shards: usize) -> ravelin_broker::Limits {
     let share = |all: u64| usize::try_from(all.div_ceil(shards as u64)).unwrap_or(usize::MAX);
     let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-    let defaults = ravelin_broker::Limits::default();
+    let decode = DecodeLimits::default();
     ravelin_broker::Limits {
         decode: DecodeLimits {
             topic_levels_max: narrow(limits.topic_levels_max),
@@ -59,7 +60,7 @@ pub(crate) fn core_limits(limits: &Limits, shards: usize) -> ravelin_broker::Lim
             user_properties_max: narrow(limits.user_properties_max),
             filters_max: narrow(limits.filters_per_packet_max),
             client_id_bytes_max: narrow(limits.client_id_bytes_max),
-            ..defaults.decode
+            ..decode
         },
         packet_bytes_max: narrow(limits.packet_bytes_max),
         sessions_max: share(limits.sessions_max),
@@ -83,7 +84,6 @@ pub(crate) fn core_limits(limits: &Limits, shards: usize) -> ravelin_broker::Lim
         will_delay_s_max: seconds(limits.will_delay_max),
         keep_alive_s_max: narrow(limits.keep_alive_max.as_secs()),
         route_cache_max: size(limits.route_cache_max),
-        ..defaults
     }
 }
 

@@ -41,9 +41,13 @@ impl Place {
                 Place { directory: std::env::temp_dir().join(name), temporary: true }
             }
         };
-        DirBuilder::new().recursive(!place.temporary).mode(0o700).create(&place.directory).map_err(|source| {
-            Error::Directory { operation: "create the directory", path: place.directory.clone(), source }
-        })?;
+        DirBuilder::new().recursive(!place.temporary).mode(0o700).create(&place.directory).map_err(
+            |source| Error::Directory {
+                operation: "create the directory",
+                path: place.directory.clone(),
+                source,
+            },
+        )?;
         Ok(place)
     }
 
@@ -59,9 +63,9 @@ impl Place {
         };
         match fs::read(&path) {
             Ok(bytes) => {
-                let bytes: [u8; 32] = bytes
-                    .try_into()
-                    .map_err(|_| failed("read")(io::Error::other("it is not 32 bytes; delete it to have it made anew")))?;
+                let bytes: [u8; 32] = bytes.try_into().map_err(|_| {
+                    failed("read")(io::Error::other("it is not 32 bytes; delete it to have it made anew"))
+                })?;
                 Ok(NodeSecret::new(bytes))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -52,7 +52,11 @@ impl SysThread {
 }
 
 impl SystemFigures {
-    pub fn new(clock: Clock, figures: Arc<[Arc<Mutex<Figures>>]>, ladder: Arc<Mutex<Ladder>>) -> SystemFigures {
+    pub fn new(
+        clock: Clock,
+        figures: Arc<[Arc<Mutex<Figures>>]>,
+        ladder: Arc<Mutex<Ladder>>,
+    ) -> SystemFigures {
         SystemFigures { clock, figures, ladder, loads: Loads::default() }
     }
 
@@ -185,7 +189,8 @@ mod tests {
         let mut topics = Vec::new();
         push_figures(&mut topics, &Figures::default(), 0, 7);
         Loads::default().push(&mut topics, &Figures::default(), 1000);
-        for name in ["version", "clients/connected", "retained messages/count", "load/messages/received/1min"] {
+        for name in ["version", "clients/connected", "retained messages/count", "load/messages/received/1min"]
+        {
             assert!(topics.iter().any(|(topic, _)| topic == &format!("$SYS/broker/{name}")), "{name}");
         }
         assert!(resident_bytes() > 0);

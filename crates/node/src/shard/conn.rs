@@ -112,7 +112,6 @@ pub(crate) struct Moved {
     pub accepted: Accepted,
 }
 
-
 impl Conn {
     pub fn new(socket: TcpStream, address: SocketAddr, entrance: u16) -> Conn {
         Conn {
@@ -135,7 +134,8 @@ impl Conn {
 
     /// Whether nothing of the transport itself waits to be written.
     pub fn transport_is_idle(&self) -> bool {
-        self.tls.as_ref().is_none_or(|tls| tls.outgoing.is_empty()) && self.ws.as_ref().is_none_or(|ws| ws.is_idle())
+        self.tls.as_ref().is_none_or(|tls| tls.outgoing.is_empty())
+            && self.ws.as_ref().is_none_or(|ws| ws.is_idle())
     }
 }
 

@@ -69,7 +69,12 @@ impl Shard {
             Err(error) => {
                 let Some(conn) = self.conns.get(key) else { return };
                 if let Some(link) = conn.link() {
-                    self.broker.handle_closed(self.now, link, DisconnectCause::Reset, Some(error.to_string()));
+                    self.broker.handle_closed(
+                        self.now,
+                        link,
+                        DisconnectCause::Reset,
+                        Some(error.to_string()),
+                    );
                 }
                 self.remove(key);
             }
@@ -90,7 +95,10 @@ impl Shard {
                 }
             }
         }
-        if closing.linger_bytes == 0 || conn.flags.read_closed || conn.socket.shutdown(Shutdown::Write).is_err() {
+        if closing.linger_bytes == 0
+            || conn.flags.read_closed
+            || conn.socket.shutdown(Shutdown::Write).is_err()
+        {
             self.remove(key);
         }
     }

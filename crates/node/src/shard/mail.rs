@@ -1,9 +1,9 @@
 //! What other threads ask of a shard.
 
+use super::Shard;
 use super::conn::Stage;
 use super::mailbox::{Mail, mail_bytes};
 use super::slab::Key;
-use super::Shard;
 use crate::policy::{Policy, Rights};
 use ravelin_event::{DisconnectCause, Refusal};
 use ravelin_mqtt::ReasonCode;
@@ -87,7 +87,9 @@ impl Shard {
                 Some(trust) => trust.accepts_each(chains.iter().map(|(_, chain)| *chain), now),
                 None => vec![false; chains.len()],
             };
-            untrusted.extend(chains.iter().zip(accepted).filter(|(_, accepted)| !accepted).map(|((key, _), _)| *key));
+            untrusted.extend(
+                chains.iter().zip(accepted).filter(|(_, accepted)| !accepted).map(|((key, _), _)| *key),
+            );
         }
         for key in untrusted {
             self.end_administratively(key, "its certificate is not trusted any more");
@@ -112,7 +114,13 @@ impl Shard {
         match &conn.stage {
             Stage::Live(link) => {
                 let (link, reason) = (*link, ReasonCode::NOT_AUTHORIZED);
-                self.broker.disconnect(self.now, link, reason, DisconnectCause::Administrative, Some(detail.into()));
+                self.broker.disconnect(
+                    self.now,
+                    link,
+                    reason,
+                    DisconnectCause::Administrative,
+                    Some(detail.into()),
+                );
             }
             Stage::Pre(_) => self.refuse_pending(key, Refusal::BadCertificate, ReasonCode::NOT_AUTHORIZED),
             Stage::Closing(_) => {}

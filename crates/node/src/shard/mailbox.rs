@@ -112,7 +112,9 @@ impl Mailbox {
     /// Says that `mail` was dealt with; returns true if a sender waits for the room.
     pub fn done(&self, bytes: usize) -> bool {
         let before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        before - bytes < BYTES_MAX / 2 && self.awaited.load(Ordering::Relaxed) && self.awaited.swap(false, Ordering::SeqCst)
+        before - bytes < BYTES_MAX / 2
+            && self.awaited.load(Ordering::Relaxed)
+            && self.awaited.swap(false, Ordering::SeqCst)
     }
 
     /// Whether its senders must stop reading sockets. If so, they are woken when there is room.

@@ -8,8 +8,8 @@ use super::slab::Key;
 use ravelin_broker::{Connecting, home_shard};
 use ravelin_event::{Event, Refusal};
 use ravelin_mqtt::{
-    Auth, ConnAck, Connect, Error, Frame, Packet, ReasonCode, Sender, Version, connect_version, decode, encode_auth,
-    encode_connack, peek,
+    Auth, ConnAck, Connect, Error, Frame, Packet, ReasonCode, Sender, Version, connect_version, decode,
+    encode_auth, encode_connack, peek,
 };
 use ravelin_protect::{Attempt, Step};
 use std::sync::Arc;
@@ -55,7 +55,11 @@ impl Shard {
             Ok(_) => false,
             Err(error) => {
                 self.counters.refused_connect += 1;
-                let why = if matches!(error, Error::PacketTooLarge { .. }) { Refusal::TooLarge } else { Refusal::Malformed };
+                let why = if matches!(error, Error::PacketTooLarge { .. }) {
+                    Refusal::TooLarge
+                } else {
+                    Refusal::Malformed
+                };
                 self.drop_preauth(key, why);
                 false
             }
@@ -102,7 +106,8 @@ impl Shard {
         let step = match decoded {
             // MQTT-4.12.0-5: the method stays the same.
             Ok(Packet::Auth(auth))
-                if auth.reason == ReasonCode::CONTINUE_AUTHENTICATION && auth.method == Some(exchange.method()) =>
+                if auth.reason == ReasonCode::CONTINUE_AUTHENTICATION
+                    && auth.method == Some(exchange.method()) =>
             {
                 exchange.proceed(auth.data.unwrap_or_default())
             }
@@ -261,6 +266,10 @@ impl Shard {
             why,
         };
         self.emit(event);
+        if connect.packet_bytes_max.is_some_and(|max| max < CONNACK_BYTES) {
+            // MQTT-3.2.2-16: the client could not take even the shortest CONNACK.
+            return self.begin_closing(key, Default::default(), super::READ_BYTES_MAX);
+        }
         self.answer(key, connect.version, reason);
     }
 
@@ -296,6 +305,9 @@ impl Shard {
         self.begin_closing(key, out, super::READ_BYTES_MAX);
     }
 }
+
+/// A CONNACK of MQTT 5.0 that carries only a reason code.
+const CONNACK_BYTES: u32 = 5;
 
 /// The CONNECT of a whole packet. It was decoded before, so this does not fail but after a reload of the limits.
 fn decode_connect<'a>(packet: &'a [u8], limits: &ravelin_mqtt::DecodeLimits) -> Option<(Connect<'a>, Frame)> {

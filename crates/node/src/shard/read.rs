@@ -29,7 +29,11 @@ impl Shard {
     /// Whether the store or a sister shard has not caught up; they ring when they have.
     pub(super) fn is_held_up(&self) -> bool {
         self.journal.is_full()
-            || self.mailboxes.iter().enumerate().any(|(id, mailbox)| id != usize::from(self.id) && mailbox.is_full())
+            || self
+                .mailboxes
+                .iter()
+                .enumerate()
+                .any(|(id, mailbox)| id != usize::from(self.id) && mailbox.is_full())
     }
 
     /// Reads a connection that has something, within its share of the turn. A panic ends that connection only.
@@ -181,7 +185,13 @@ impl Shard {
             Err(error) => {
                 if let Some(link) = conn.link() {
                     let detail = Some(error.to_string());
-                    self.broker.disconnect(self.now, link, ReasonCode::PROTOCOL_ERROR, DisconnectCause::Tls, detail);
+                    self.broker.disconnect(
+                        self.now,
+                        link,
+                        ReasonCode::PROTOCOL_ERROR,
+                        DisconnectCause::Tls,
+                        detail,
+                    );
                 } else {
                     self.counters.refused_tls += u64::from(!established);
                     self.drop_preauth(key, tls_refusal(&error));
@@ -323,7 +333,9 @@ impl Shard {
 fn tls_refusal(error: &rustls::Error) -> Refusal {
     match error {
         rustls::Error::NoCertificatesPresented => Refusal::NoCertificate,
-        rustls::Error::InvalidCertificate(_) | rustls::Error::InvalidCertRevocationList(_) => Refusal::BadCertificate,
+        rustls::Error::InvalidCertificate(_) | rustls::Error::InvalidCertRevocationList(_) => {
+            Refusal::BadCertificate
+        }
         _ => Refusal::Tls,
     }
 }

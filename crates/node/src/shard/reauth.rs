@@ -27,7 +27,9 @@ impl Shard {
                 let policy = &self.policy.entrances[entrance].listener;
                 self.policy.authenticator.begin_again(policy, principal, &reauth.method, auth.data)
             }
-            (ReasonCode::CONTINUE_AUTHENTICATION, Some(exchange)) => exchange.proceed(auth.data.unwrap_or_default()),
+            (ReasonCode::CONTINUE_AUTHENTICATION, Some(exchange)) => {
+                exchange.proceed(auth.data.unwrap_or_default())
+            }
             _ => return self.end_reauth(link, ReasonCode::PROTOCOL_ERROR, "AUTH out of turn"),
         };
         let method = reauth.method.clone();

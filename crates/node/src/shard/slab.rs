@@ -93,7 +93,9 @@ mod tests {
         assert_eq!(slab.remove(a), Some('a'));
         let b = slab.insert('b');
         assert_eq!(a.index(), b.index());
-        assert_eq!((slab.get(a), slab.get_mut(a), slab.remove(a)), (None, None, None));
+        assert_eq!(slab.get(a), None);
+        assert_eq!(slab.get_mut(a), None);
+        assert_eq!(slab.remove(a), None);
         assert_eq!((slab.get(b), slab.len()), (Some(&'b'), 1));
         assert_eq!(slab.keys().collect::<Vec<_>>(), [b]);
     }

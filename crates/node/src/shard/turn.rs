@@ -235,7 +235,9 @@ impl Shard {
             self.journal.append(&mut self.broker);
         }
         if self.journal.poll_failed() {
-            self.emit(Event::StoreFailed { error: "the store has failed; nothing durable is acknowledged".into() });
+            self.emit(Event::StoreFailed {
+                error: "the store has failed; nothing durable is acknowledged".into(),
+            });
             self.broker.handle_store_failed(self.now);
         }
     }

@@ -36,7 +36,11 @@ pub(crate) fn write(conn: &mut Conn, out: &mut Outbound, scratch: &mut Scratch) 
     }
 }
 
-fn write_plain(socket: &mut impl Write, mut ws: Option<&mut WebSocket>, out: &mut Outbound) -> io::Result<Written> {
+fn write_plain(
+    socket: &mut impl Write,
+    mut ws: Option<&mut WebSocket>,
+    out: &mut Outbound,
+) -> io::Result<Written> {
     let mut progress = false;
     loop {
         let mut slices: [&[u8]; SLICES_MAX] = [&[]; SLICES_MAX];

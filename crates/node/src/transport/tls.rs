@@ -61,7 +61,8 @@ impl Tls {
     pub fn open(&mut self, bytes: &mut [u8], mut visit: impl FnMut(Part<'_>)) -> Result<(), rustls::Error> {
         let mut used = 0;
         let result = loop {
-            let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(&mut bytes[used..]);
+            let UnbufferedStatus { mut discard, state } =
+                self.connection.process_tls_records(&mut bytes[used..]);
             let more = match state {
                 Ok(ConnectionState::ReadTraffic(traffic)) if !self.established => {
                     // The record stays where it is: who the client is comes first.
@@ -91,8 +92,7 @@ impl Tls {
                     visit(Part::Closed);
                     Ok(true)
                 }
-                Ok(ConnectionState::WriteTraffic(traffic)) => {
-                    drop(traffic);
+                Ok(ConnectionState::WriteTraffic(_)) => {
                     if !self.established {
                         self.established = true;
                         visit(Part::Established(self.connection.peer_certificates().unwrap_or_default()));

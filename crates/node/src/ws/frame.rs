@@ -140,11 +140,15 @@ impl Frames {
         let is_control = opcode & 0x08 != 0;
         match opcode {
             OP_BINARY if self.in_message => return Err(WsError::Protocol("a message inside a message")),
-            OP_CONTINUATION if !self.in_message => return Err(WsError::Protocol("a continuation of nothing")),
+            OP_CONTINUATION if !self.in_message => {
+                return Err(WsError::Protocol("a continuation of nothing"));
+            }
             OP_CONTINUATION | OP_BINARY => {}
             // MQTT-6.0.0-1: only binary frames.
             OP_TEXT => return Err(WsError::NotBinary),
-            OP_CLOSE | OP_PING | OP_PONG if !fin => return Err(WsError::Protocol("a fragmented control frame")),
+            OP_CLOSE | OP_PING | OP_PONG if !fin => {
+                return Err(WsError::Protocol("a fragmented control frame"));
+            }
             OP_CLOSE | OP_PING | OP_PONG => {}
             _ => return Err(WsError::Protocol("a reserved opcode")),
         }
@@ -166,7 +170,8 @@ impl Frames {
         if len < 2 + extended + 4 {
             return Ok(false);
         }
-        let length = self.header[2..2 + extended].iter().fold(0u64, |length, byte| length << 8 | u64::from(*byte));
+        let length =
+            self.header[2..2 + extended].iter().fold(0u64, |length, byte| length << 8 | u64::from(*byte));
         let (length, minimal) = match extended {
             0 => (u64::from(short), true),
             2 => (length, length > 125),
@@ -265,7 +270,8 @@ mod tests {
         let (mut frames, mut answers, mut got) = (Frames::default(), Vec::new(), Vec::new());
         let mut result = Ok(true);
         for chunk in wire.chunks(step) {
-            result = frames.receive(&mut chunk.to_vec(), 1 << 20, &mut answers, &mut |data| got.extend_from_slice(data));
+            result = frames
+                .receive(&mut chunk.to_vec(), 1 << 20, &mut answers, &mut |data| got.extend_from_slice(data));
             if result != Ok(true) {
                 break;
             }

@@ -53,8 +53,12 @@ impl HandshakeError {
             HandshakeError::Method => {
                 "HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
             }
-            HandshakeError::NotFound => "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-            HandshakeError::Origin => "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            HandshakeError::NotFound => {
+                "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            }
+            HandshakeError::Origin => {
+                "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            }
             HandshakeError::Version => {
                 "HTTP/1.1 426 Upgrade Required\r\nSec-WebSocket-Version: 13\r\nConnection: close\r\n\
                  Content-Length: 0\r\n\r\n"
@@ -90,7 +94,11 @@ pub struct Handshake {
 
 impl Handshake {
     /// Takes bytes. `Ok(None)`: the request is not complete. Otherwise how many of `bytes` belong to it, and the answer.
-    pub fn receive(&mut self, bytes: &[u8], rules: &Rules) -> Result<Option<(usize, Vec<u8>)>, HandshakeError> {
+    pub fn receive(
+        &mut self,
+        bytes: &[u8],
+        rules: &Rules,
+    ) -> Result<Option<(usize, Vec<u8>)>, HandshakeError> {
         let before = self.request.len();
         let take = bytes.len().min(REQUEST_BYTES_MAX - before);
         self.request.extend_from_slice(&bytes[..take]);
@@ -114,7 +122,8 @@ impl Handshake {
 
 /// Checks the head of a request and returns its key.
 fn check(head: &[u8], rules: &Rules) -> Result<String, HandshakeError> {
-    let head = std::str::from_utf8(head).map_err(|_| HandshakeError::BadRequest("the request is not UTF-8"))?;
+    let head =
+        std::str::from_utf8(head).map_err(|_| HandshakeError::BadRequest("the request is not UTF-8"))?;
     let mut lines = head.split("\r\n");
     check_request_line(lines.next().unwrap_or_default(), rules)?;
     let mut seen = Seen::default();
@@ -122,9 +131,13 @@ fn check(head: &[u8], rules: &Rules) -> Result<String, HandshakeError> {
         if count == HEADERS_MAX {
             return Err(HandshakeError::TooLarge);
         }
-        let (name, value) = line.split_once(':').ok_or(HandshakeError::BadRequest("a header without a colon"))?;
+        let (name, value) =
+            line.split_once(':').ok_or(HandshakeError::BadRequest("a header without a colon"))?;
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(is_name) || value.bytes().any(|byte| byte < b' ' && byte != b'\t') {
+        if name.is_empty()
+            || !name.bytes().all(is_name)
+            || value.bytes().any(|byte| byte < b' ' && byte != b'\t')
+        {
             return Err(HandshakeError::BadRequest("a header that is not well-formed"));
         }
         seen.header(name, value.trim_matches([' ', '\t']), rules)?;
@@ -160,7 +173,11 @@ impl Seen {
     fn header(&mut self, name: &str, value: &str, rules: &Rules) -> Result<(), HandshakeError> {
         let has = |word: &str| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word));
         let once = |seen: &mut bool| {
-            if std::mem::replace(seen, true) { Err(HandshakeError::BadRequest("a header twice")) } else { Ok(()) }
+            if std::mem::replace(seen, true) {
+                Err(HandshakeError::BadRequest("a header twice"))
+            } else {
+                Ok(())
+            }
         };
         match name.to_ascii_lowercase().as_str() {
             "host" => once(&mut self.host)?,
@@ -173,7 +190,9 @@ impl Seen {
                 }
             }
             // MQTT-6.0.0-3: the client must offer mqtt.
-            "sec-websocket-protocol" => self.subprotocol |= value.split(',').any(|part| part.trim() == "mqtt"),
+            "sec-websocket-protocol" => {
+                self.subprotocol |= value.split(',').any(|part| part.trim() == "mqtt")
+            }
             "sec-websocket-key" => {
                 let is_nonce = STANDARD.decode(value).is_ok_and(|nonce| nonce.len() == 16);
                 if self.key.is_some() || !is_nonce {
@@ -188,7 +207,9 @@ impl Seen {
                     return Err(HandshakeError::Origin);
                 }
             }
-            "content-length" if value != "0" => return Err(HandshakeError::BadRequest("a request with a body")),
+            "content-length" if value != "0" => {
+                return Err(HandshakeError::BadRequest("a request with a body"));
+            }
             "transfer-encoding" => return Err(HandshakeError::BadRequest("a request with a body")),
             _ => {}
         }
@@ -231,7 +252,11 @@ mod tests {
         Sec-WebSocket-Protocol: mqttv3.1, mqtt\r\n\r\n";
 
     fn rules() -> Rules {
-        Rules { path: "/mqtt".into(), origins: vec!["https://console.example".into()], frame_bytes_max: 1 << 20 }
+        Rules {
+            path: "/mqtt".into(),
+            origins: vec!["https://console.example".into()],
+            frame_bytes_max: 1 << 20,
+        }
     }
 
     fn run(request: &str) -> Result<Option<(usize, Vec<u8>)>, HandshakeError> {
@@ -278,7 +303,10 @@ mod tests {
         assert!(matches!(run(&GOOD.replace("WebSocket\r\n", "h2c\r\n")), Err(BadRequest(_))));
         assert!(matches!(run(&GOOD.replace("dGhlIHNhbXBsZSBub25jZQ==", "short")), Err(BadRequest(_))));
         assert!(matches!(run(&GOOD.replace("Host: a", "Host: a\r\n folded")), Err(BadRequest(_))));
-        assert!(matches!(run(&GOOD.replace("Host: a", "Host: a\r\nTransfer-Encoding: chunked")), Err(BadRequest(_))));
+        assert!(matches!(
+            run(&GOOD.replace("Host: a", "Host: a\r\nTransfer-Encoding: chunked")),
+            Err(BadRequest(_))
+        ));
         let mut handshake = Handshake::default();
         let endless = format!("GET /{}", "a".repeat(REQUEST_BYTES_MAX));
         assert_eq!(handshake.receive(endless.as_bytes(), &rules()), Err(TooLarge));

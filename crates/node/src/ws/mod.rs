@@ -46,7 +46,12 @@ impl WebSocket {
     }
 
     /// Takes bytes of the peer. `data` is given what belongs to MQTT. Returns false once the peer has closed.
-    pub fn receive(&mut self, bytes: &mut [u8], rules: &Rules, mut data: impl FnMut(&[u8])) -> Result<bool, WsError> {
+    pub fn receive(
+        &mut self,
+        bytes: &mut [u8],
+        rules: &Rules,
+        mut data: impl FnMut(&[u8]),
+    ) -> Result<bool, WsError> {
         let mut bytes = bytes;
         if let Some(handshake) = &mut self.handshake {
             match handshake.receive(bytes, rules) {

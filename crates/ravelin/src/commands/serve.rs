@@ -13,7 +13,11 @@ use std::process::ExitCode;
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The configuration: a file, or a directory that `ravelin init` made.
-    #[arg(value_name = "CONFIG|DIR", conflicts_with = "dangerous_open", required_unless_present = "dangerous_open")]
+    #[arg(
+        value_name = "CONFIG|DIR",
+        conflicts_with = "dangerous_open",
+        required_unless_present = "dangerous_open"
+    )]
     config: Option<PathBuf>,
 
     /// How many worker threads serve clients; 0 is one for each core. Overrides the configuration.
@@ -63,7 +67,9 @@ fn serve_open(address: SocketAddr, data: Option<PathBuf>, workers: u16) -> anyho
     let load = move || Config::dangerous_open(address, data.clone(), usize::from(workers));
     let config = load()?;
     eprintln!("WARNING: --dangerous-open: no encryption, no authentication, no access rules.");
-    eprintln!("WARNING: everyone on this machine may read and write everything. For tests and benchmarks only.");
+    eprintln!(
+        "WARNING: everyone on this machine may read and write everything. For tests and benchmarks only."
+    );
     let node = Node::start(config)?;
     run_node(node, load)?;
     Ok(ExitCode::SUCCESS)
