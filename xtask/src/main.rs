@@ -1,6 +1,7 @@
-//! Project commands: `cargo xtask test`, `soak`.
+//! Project commands: `cargo xtask test`, `demo`, `soak`.
 
 mod command;
+mod demo;
 mod prerequisites;
 mod soak;
 mod test;
@@ -20,6 +21,8 @@ struct Cli {
 enum Command {
     /// Run every check and every test, as CI does; installs what the tests need.
     Test(test::Args),
+    /// Run the energy provider's scenario with five clients over mutual TLS, and say whether all held.
+    Demo(demo::Args),
     /// Run the open-ended tests for hours: simulation, crashes, fuzzing.
     Soak(soak::Args),
 }
@@ -27,6 +30,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test(args) => test::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Soak(args) => soak::run(&args),
     };
     match result {
