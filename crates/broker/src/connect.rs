@@ -36,19 +36,17 @@ impl Broker {
         if found.is_none() && self.sessions.len() >= self.limits.sessions_max {
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
+        // Whoever has a session keeps it: another identity gets neither its messages nor the power to end it.
+        if let Some(session) = found.and_then(|index| self.sessions.get(index))
+            && session.who.identity != connecting.principal.identity
+        {
+            return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
+        }
         let mut present = false;
         let index = match found {
             Some(index) => {
                 self.take_over(now, index);
-                // A session of another identity is not handed over: its queue may hold what this client may not read.
-                let same_identity = self
-                    .sessions
-                    .get(index)
-                    .is_some_and(|session| session.who.identity == connecting.principal.identity);
-                if connect.clean_start
-                    || !same_identity
-                    || !self.sessions.get(index).is_some_and(|s| s.durable)
-                {
+                if connect.clean_start || !self.sessions.get(index).is_some_and(|session| session.durable) {
                     // MQTT-3.1.2-4
                     self.end_session(now, index, false);
                     self.open_session(&connecting, expiry_s)
