@@ -112,7 +112,7 @@ impl Tls {
         };
         if result.is_err() {
             self.incoming = Vec::new();
-            self.queue_alert(&mut bytes[used..]);
+            self.queue_alert();
             return result;
         }
         self.keep(&bytes[used..])
@@ -179,18 +179,14 @@ impl Tls {
         }
     }
 
-    /// After an error, the alert that tells the peer waits inside the connection.
-    fn queue_alert(&mut self, rest: &mut [u8]) {
-        loop {
-            let UnbufferedStatus { state, .. } = self.connection.process_tls_records(rest);
-            match state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    if push_encoded(&mut self.outgoing, |out| data.encode(out)).is_err() {
-                        return;
-                    }
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                _ => return,
+    /// After an error, the alert that tells the peer waits inside the connection. Nothing is read for it: what came
+    /// after the error would be met as a second one.
+    fn queue_alert(&mut self) {
+        while self.connection.wants_write() {
+            let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut []);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };
+            if push_encoded(&mut self.outgoing, |out| data.encode(out)).is_err() {
+                return;
             }
         }
     }
