@@ -220,6 +220,13 @@ impl Broker {
     /// All packets but PUBLISH and its acknowledgements.
     pub(crate) fn handle_other(&mut self, now: Now, index: u32, first: u8, body: &[u8]) {
         let Some(version) = self.sessions.get(index).map(|session| session.version) else { return };
+        if first >> 4 == 1 {
+            // MQTT-3.1.0-2: whatever a second CONNECT holds, it is the violation; the reasons that a CONNECT is refused
+            // for are not reasons of a DISCONNECT.
+            let reason = Some(ReasonCode::PROTOCOL_ERROR);
+            let detail = Some("a second CONNECT".into());
+            return self.close_link(now, index, reason, DisconnectCause::ProtocolError, detail);
+        }
         match decode(first, body, version, Sender::Client, &self.limits.decode) {
             Ok(Packet::PingReq) => {
                 if let Some(link) = self.touch(index) {
@@ -232,7 +239,7 @@ impl Broker {
             Ok(Packet::Unsubscribe(unsubscribe)) => self.handle_unsubscribe(index, &unsubscribe),
             Ok(Packet::Disconnect(disconnect)) => self.handle_disconnect(now, index, &disconnect),
             Ok(_) => {
-                // MQTT-3.1.0-2: a second CONNECT; or a packet that only a server sends.
+                // A packet that only a server sends.
                 let reason = (version == Version::V5).then_some(ReasonCode::PROTOCOL_ERROR);
                 let detail = format!("packet type {} is not allowed here", first >> 4);
                 self.close_link(now, index, reason, DisconnectCause::ProtocolError, Some(detail));
