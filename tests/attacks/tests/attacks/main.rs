@@ -1,0 +1,14 @@
+//! Items 1 to 35, 43 to 47 and 49 of the list of attacks, each against a node of its own. What each must cost at most
+//! stands in its test.
+
+mod bombs;
+mod edges;
+mod framing;
+mod hoarding;
+mod liars;
+mod protocol;
+mod secure;
+mod sessions;
+mod store;
+mod support;
+mod websocket;
