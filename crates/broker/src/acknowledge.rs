@@ -5,6 +5,7 @@ use crate::journal::Kind;
 use crate::link::{Pending, PendingAck};
 use crate::publish::Asked;
 use crate::sending::Stage;
+use crate::share::Waiter;
 use crate::{Broker, Now};
 use ravelin_event::DisconnectCause;
 use ravelin_mqtt::{
@@ -93,7 +94,7 @@ impl Broker {
     pub(crate) fn expect_answers(&mut self, index: u32, number: u32, asked: Asked) {
         if asked.shards > 0 {
             let link = LinkId::new(index, self.sessions.generation(index));
-            self.groups.answers.insert(asked.token, (link, number, asked.shards));
+            self.groups.answers.insert(asked.token, (Waiter::Link(link, number), asked.shards));
         }
     }
 
@@ -198,12 +199,11 @@ impl Broker {
         let durable = session.durable;
         let mut seq = 0;
         let mut asked = Asked::default();
-        if durable {
-            if self.taken.remove(&origin) {
-                // PUBCOMP waits for the disk: sent and then forgotten, the identifier's next message would be taken for a
-                // duplicate.
-                seq = self.journal_released(origin);
-            }
+        let taken = self.taken.release(origin).is_some();
+        if durable || taken {
+            // PUBCOMP waits for the disk: sent and then forgotten, the identifier's next message would be taken for a
+            // duplicate. That holds for a PUBREL that is repeated as well.
+            seq = if known.is_some() || taken { self.journal_released(origin) } else { self.journal.seq() };
             asked = self.release_on_sisters(origin);
         }
         let number = self.acknowledge(index, seq, asked.shards, AckKind::PubComp, packet_id, reason);

@@ -8,11 +8,11 @@ use crate::retained::Retained;
 use crate::route::RouteCache;
 use crate::session::Sessions;
 use crate::share::Groups;
+use crate::taken::Taken;
 use crate::timers::{TimerKind, Timers};
 use crate::trie::Trie;
 use crate::{Limits, Now, Output, Stats};
 use foldhash::fast::FixedState;
-use hashbrown::HashSet;
 use ravelin_event::{DisconnectCause, Event, Principal, Refusal};
 use ravelin_mqtt::{Connect, QoS, ReasonCode};
 use std::collections::VecDeque;
@@ -91,9 +91,7 @@ pub struct Broker {
     pub(crate) waiting: VecDeque<(u64, u32)>,
     /// Answers to sister shards that wait for the disk.
     pub(crate) waiting_shards: VecDeque<(u64, u16, u64)>,
-    /// QoS 2 messages of journaled publishers that this shard took part in and that are not released: publisher's uid and
-    /// Packet Identifier.
-    pub(crate) taken: HashSet<(u64, u16), FixedState>,
+    pub(crate) taken: Taken,
     pub(crate) timers: Timers,
     pub(crate) dirty: VecDeque<u32>,
     pub(crate) outputs: VecDeque<Output>,
@@ -132,7 +130,7 @@ impl Broker {
             store_failed: false,
             waiting: VecDeque::new(),
             waiting_shards: VecDeque::new(),
-            taken: HashSet::with_hasher(FixedState::with_seed(seed ^ 4)),
+            taken: Taken::default(),
             timers: Timers::default(),
             dirty: VecDeque::new(),
             outputs: VecDeque::new(),

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 /// How far a checkpoint has come.
 pub(crate) struct Progress {
+    taken: bool,
     session: u32,
     retained: u32,
 }
@@ -17,13 +18,16 @@ impl Broker {
     /// Starts writing the whole state. What changes meanwhile is journaled as always.
     pub fn checkpoint_begin(&mut self) {
         self.epoch += 1;
-        self.checkpoint = Some(Progress { session: 0, retained: 0 });
+        self.checkpoint = Some(Progress { taken: false, session: 0, retained: 0 });
     }
 
     /// Writes more of the state, about `budget_bytes` of it. True when all was written.
     pub fn checkpoint_step(&mut self, now: Now, budget_bytes: usize) -> bool {
         let Some(mut progress) = self.checkpoint.take() else { return true };
         let until = self.journal.len() + budget_bytes;
+        if !std::mem::replace(&mut progress.taken, true) {
+            self.journal_taken();
+        }
         while progress.session < self.sessions.slots() {
             if self.journal.len() >= until {
                 self.checkpoint = Some(progress);
@@ -43,6 +47,21 @@ impl Broker {
             progress.retained += 1;
         }
         true
+    }
+
+    /// Few, so they are written at once.
+    fn journal_taken(&mut self) {
+        let (shard, shards) = (self.shard, self.shards);
+        for (origin, scope, part) in self.taken.iter().filter(|(.., part)| part.journaled) {
+            self.journal.record(Kind::Taken, |record| {
+                record.int(shard as u64);
+                record.int(shards as u64);
+                record.int(origin.0);
+                record.int(origin.1 as u64);
+                record.int(scope);
+                record.members(&part.members);
+            });
+        }
     }
 
     /// Every shard writes the retained messages that it set.

@@ -172,7 +172,8 @@ impl Broker {
         if session.journaled {
             let uid = session.uid;
             self.journal.record(Kind::SessionEnded, |record| record.int(uid));
-            self.taken.retain(|(publisher, _)| *publisher != uid);
+            self.taken.forget(uid);
+            self.tell_ended(uid);
         }
         if session.durable {
             if expired {

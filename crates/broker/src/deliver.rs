@@ -41,6 +41,7 @@ pub(crate) struct DurableTarget {
 }
 
 /// A member of a shared subscription on a sister shard, chosen for a message.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct RemoteMember {
     pub shard: u16,
     pub uid: u64,

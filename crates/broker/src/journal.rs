@@ -3,6 +3,7 @@
 //! Integers are LEB128, strings and byte strings carry their length. A journal batch is a row of records, each behind
 //! its length as 4 bytes, little-endian.
 
+use crate::deliver::RemoteMember;
 use crate::message::{Message, Parts};
 use crate::{Now, RestoreError};
 use ravelin_mqtt::{QoS, RetainHandling, SubscribeOptions};
@@ -28,6 +29,8 @@ pub(crate) enum Kind {
     Retained = 11,
     /// A will was published or withdrawn.
     WillGone = 12,
+    /// A QoS 2 message that is under way, in checkpoints.
+    Taken = 13,
 }
 
 impl Kind {
@@ -46,6 +49,7 @@ impl Kind {
             Disconnected,
             Retained,
             WillGone,
+            Taken,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == value)
@@ -150,6 +154,16 @@ impl Writer<'_> {
         self.bytes(parts.payload);
     }
 
+    pub fn members(&mut self, members: &[RemoteMember]) {
+        self.int(members.len() as u64);
+        for member in members {
+            self.int(member.shard as u64);
+            self.int(member.uid);
+            self.u8(member.qos as u8 | (member.retain as u8) << 2);
+            self.int(member.subscription_id as u64);
+        }
+    }
+
     pub fn ids(&mut self, ids: Option<&[u32]>) {
         let ids = ids.unwrap_or_default();
         self.int(ids.len() as u64);
@@ -240,6 +254,16 @@ impl<'a> Reader<'a> {
             retain: flags & 1 != 0,
             expires_ms,
         })
+    }
+
+    pub fn members(&mut self) -> Read<Vec<RemoteMember>> {
+        let mut members = Vec::new();
+        for _ in 0..self.int()? {
+            let (shard, uid, (qos, flags)) = (self.int()? as u16, self.int()?, self.qos()?);
+            let subscription_id = self.int()? as u32;
+            members.push(RemoteMember { shard, uid, qos, retain: flags & 1 != 0, subscription_id });
+        }
+        Ok(members)
     }
 
     pub fn ids(&mut self) -> Read<Option<Rc<[u32]>>> {

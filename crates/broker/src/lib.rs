@@ -33,6 +33,7 @@ mod session;
 mod shards;
 mod share;
 mod subscribe;
+mod taken;
 mod timers;
 mod trie;
 

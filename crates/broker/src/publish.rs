@@ -5,6 +5,7 @@ use crate::deliver::Fan;
 use crate::journal::Kind;
 use crate::message::Parts;
 use crate::route::{Route, Target};
+use crate::taken::{Origin, Part};
 use crate::{Broker, Now};
 use ravelin_event::{DisconnectCause, Refusal};
 use ravelin_mqtt::{AckKind, Error, Publish, QoS, ReasonCode, Sender, Version, decode_publish};
@@ -192,18 +193,21 @@ impl Broker {
 
     fn accept(&mut self, now: Now, index: u32, publish: &Publish<'_>, parts: Parts<'_>, route: &Route) {
         let origin = self.origin(index, publish);
-        let known = origin.is_some_and(|origin| self.taken.contains(&origin));
+        let known = origin.and_then(|origin| Some(self.taken.get(origin, 0)?.members.clone()));
         let needs_disk = publish.qos != QoS::AtMostOnce && self.store_failed;
         let mut fan = Fan::new(parts, Some(index), self.buffers.pop().unwrap_or_default());
-        let stamp = parts.retain.then(|| self.next_stamp(now));
-        if !known {
-            self.fan_out(now, route, &mut fan);
+        // A message that is known was retained when it was taken; a later one may have come since.
+        let stamp = (parts.retain && known.is_none()).then(|| self.next_stamp(now));
+        let again = known.is_some();
+        match known {
+            Some(members) => fan.shared = members,
+            None => self.fan_out(now, route, &mut fan),
         }
         let mut remote = route.remote;
         if stamp.is_some() {
             remote = self.all_sisters();
         }
-        let durable = !fan.durable.is_empty() || stamp.is_some() || origin.is_some() && !known;
+        let durable = !fan.durable.is_empty() || stamp.is_some() || origin.is_some() && !again;
         if needs_disk && durable {
             // What cannot be stored is not acknowledged. Those who are connected have it; the publisher sends it again.
             self.recycle(fan.into_buffer());
@@ -211,13 +215,16 @@ impl Broker {
         }
         let mut seq = 0;
         if durable {
-            seq = self.journal_published(now, &mut fan, origin, stamp);
+            seq = self.journal_published(now, &mut fan, origin, 0, stamp);
+        } else if again {
+            // Its record may still be on the way to the disk.
+            seq = self.journal.seq();
         }
         if let Some(stamp) = stamp {
             self.retain(parts, stamp);
         }
-        if let Some(origin) = origin {
-            self.taken.insert(origin);
+        if let Some(origin) = origin.filter(|_| !again) {
+            self.taken.insert(origin, 0, Part { journaled: true, members: fan.shared.clone() });
         }
         let asked = self.forward(now, index, &fan, remote, stamp, origin);
         for index in std::mem::take(&mut fan.pump) {
@@ -250,7 +257,7 @@ impl Broker {
     }
 
     /// What names a QoS 2 message of a journaled publisher, so that no shard takes it twice.
-    fn origin(&self, index: u32, publish: &Publish<'_>) -> Option<(u64, u16)> {
+    fn origin(&self, index: u32, publish: &Publish<'_>) -> Option<Origin> {
         let session = self.sessions.get(index)?;
         (publish.qos == QoS::ExactlyOnce && session.durable).then_some((session.uid, publish.packet_id))
     }
@@ -270,7 +277,8 @@ impl Broker {
         &mut self,
         now: Now,
         fan: &mut Fan<'_>,
-        origin: Option<(u64, u16)>,
+        origin: Option<Origin>,
+        scope: u64,
         stamp: Option<u64>,
     ) -> u64 {
         let id = match &fan.message {
@@ -281,12 +289,16 @@ impl Broker {
             message.id.set(id);
         }
         let (parts, durable, shard, shards) = (fan.parts, &fan.durable, self.shard, self.shards);
+        // The members chosen on sister shards matter only if the message may come again.
+        let members = if origin.is_some() { &fan.shared[..] } else { &[] };
         self.journal.record(Kind::Published, |record| {
             record.int(id);
             record.int(shard as u64);
             record.int(shards as u64);
             record.int(origin.map_or(0, |(uid, _)| uid));
             record.int(origin.map_or(0, |(_, packet_id)| packet_id as u64));
+            record.int(scope);
+            record.members(members);
             record.optional_int(stamp);
             record.parts(now, parts);
             record.int(durable.len() as u64);
@@ -306,7 +318,7 @@ impl Broker {
         let stamp = parts.retain.then(|| self.next_stamp(now));
         self.fan_out(now, &route, &mut fan);
         if !fan.durable.is_empty() || durable && stamp.is_some() {
-            self.journal_published(now, &mut fan, None, stamp.filter(|_| durable));
+            self.journal_published(now, &mut fan, None, 0, stamp.filter(|_| durable));
         }
         if let Some(stamp) = stamp {
             self.retain(parts, stamp);

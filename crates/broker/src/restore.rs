@@ -3,10 +3,12 @@
 //! Every shard is given every record, and keeps what belongs to its own sessions: the number of shards may have changed.
 //! The records are first gathered into a plain model, which [`Broker::finish_restore`] turns into live sessions.
 
+use crate::deliver::RemoteMember;
 use crate::journal::{Kind, Reader};
 use crate::message::Message;
 use crate::sending::{Delivery, Queued, Slot, Stage};
 use crate::session::{Session, StoredWill, Subscriptions};
+use crate::taken::{Origin, Part};
 use crate::timers::{Timer, TimerKind};
 use crate::{Broker, Now, RestoreSummary, home_shard};
 use foldhash::fast::FixedState;
@@ -82,10 +84,15 @@ impl Broker {
                 self.retain(parts, stamp);
             }
             Kind::Released => self.restore_released(&mut reader, restoring)?,
+            Kind::Taken => {
+                let (shard, shards) = (reader.int()?, reader.int()?);
+                let (origin, scope) = ((reader.int()?, reader.int()? as u16), reader.int()?);
+                self.restore_taken(shard, shards, origin, scope, reader.members()?);
+            }
             Kind::SessionEnded => {
                 let uid = reader.int()?;
                 restoring.sessions.remove(&uid);
-                self.taken.retain(|(publisher, _)| *publisher != uid);
+                self.taken.forget(uid);
             }
             _ => {
                 let uid = reader.int()?;
@@ -118,12 +125,11 @@ impl Broker {
         self.last_message_id = self.last_message_id.max(id);
         let (shard, shards) = (reader.int()?, reader.int()?);
         let origin = (reader.int()?, reader.int()? as u16);
+        let (scope, members) = (reader.int()?, reader.members()?);
         let stamp = reader.optional_int()?;
         let parts = reader.parts(now)?;
         if origin.0 != 0 {
-            if shard == self.shard as u64 && shards == self.shards as u64 {
-                self.taken.insert(origin);
-            }
+            self.restore_taken(shard, shards, origin, scope, members);
             if let Some(publisher) = restoring.sessions.get_mut(&origin.0)
                 && !publisher.received.contains(&origin.1)
             {
@@ -154,11 +160,27 @@ impl Broker {
         Ok(())
     }
 
+    fn restore_taken(
+        &mut self,
+        shard: u64,
+        shards: u64,
+        origin: Origin,
+        scope: u64,
+        members: Vec<RemoteMember>,
+    ) {
+        // Its session may be unknown by now; no other one may get its name.
+        self.last_uid = self.last_uid.max(origin.0);
+        // With another number of shards it is not known which of them did what.
+        if shard == self.shard as u64 && shards == self.shards as u64 {
+            self.taken.insert(origin, scope, Part { journaled: true, members });
+        }
+    }
+
     fn restore_released(&mut self, reader: &mut Reader<'_>, restoring: &mut Restoring) -> Read<()> {
         let shard = reader.int()?;
         let origin = (reader.int()?, reader.int()? as u16);
         if shard == self.shard as u64 {
-            self.taken.remove(&origin);
+            self.taken.release(origin);
         }
         if let Some(publisher) = restoring.sessions.get_mut(&origin.0) {
             publisher.received.retain(|id| *id != origin.1);

@@ -3,10 +3,11 @@
 //! A shard knows of its sisters only which filters they want. A publish goes to the sisters that want it, which match it
 //! among their own sessions and answer, where the publisher waits for an acknowledgement, once what must be durable is.
 
-use crate::deliver::{Fan, RemoteMember};
+use crate::deliver::Fan;
 use crate::journal::{Kind, Reader, Writer};
 use crate::publish::Asked;
-use crate::share::Member;
+use crate::share::{Member, Waiter};
+use crate::taken::{Origin, Part};
 use crate::{Broker, Now, Output, RestoreError, ShardMessage};
 use ravelin_mqtt::QoS;
 
@@ -22,12 +23,13 @@ enum Say {
     Leave = 7,
     MemberState = 8,
     Shared = 9,
+    Ended = 10,
 }
 
 impl Say {
     fn from_u8(value: u8) -> Option<Say> {
         use Say::*;
-        [Publish, Answer, Interest, NoInterest, Release, Join, Leave, MemberState, Shared]
+        [Publish, Answer, Interest, NoInterest, Release, Join, Leave, MemberState, Shared, Ended]
             .into_iter()
             .find(|say| *say as u8 == value)
     }
@@ -83,7 +85,7 @@ impl Broker {
         fan: &Fan<'_>,
         remote: u64,
         stamp: Option<u64>,
-        origin: Option<(u64, u16)>,
+        origin: Option<Origin>,
     ) -> Asked {
         if remote == 0 && fan.shared.is_empty() {
             return Asked::default();
@@ -104,7 +106,7 @@ impl Broker {
         fan: &Fan<'_>,
         remote: u64,
         stamp: Option<u64>,
-        origin: Option<(u64, u16)>,
+        origin: Option<Origin>,
         token: u64,
     ) -> u16 {
         let mut asked = 0;
@@ -122,6 +124,8 @@ impl Broker {
             asked += 1;
             self.say(member.shard, Say::Shared, |writer| {
                 writer.int(token);
+                writer.int(origin.map_or(0, |(uid, _)| uid));
+                writer.int(origin.map_or(0, |(_, packet_id)| packet_id as u64));
                 writer.int(member.uid);
                 writer.u8(member.qos as u8 | (member.retain as u8) << 2);
                 writer.int(member.subscription_id as u64);
@@ -148,7 +152,7 @@ impl Broker {
     }
 
     /// A QoS 2 message was released: the sisters forget that they have it, and answer when that is durable.
-    pub(crate) fn release_on_sisters(&mut self, origin: (u64, u16)) -> Asked {
+    pub(crate) fn release_on_sisters(&mut self, origin: Origin) -> Asked {
         if self.shards == 1 {
             return Asked::default();
         }
@@ -163,13 +167,20 @@ impl Broker {
         Asked { shards: self.shards - 1, token }
     }
 
-    pub(crate) fn journal_released(&mut self, origin: (u64, u16)) -> u64 {
+    pub(crate) fn journal_released(&mut self, origin: Origin) -> u64 {
         let shard = self.shard;
         self.journal.record(Kind::Released, |record| {
             record.int(shard as u64);
             record.int(origin.0);
             record.int(origin.1 as u64);
         })
+    }
+
+    /// A session that the journal knew has ended.
+    pub(crate) fn tell_ended(&mut self, uid: u64) {
+        for shard in self.sisters() {
+            self.say(shard, Say::Ended, |writer| writer.int(uid));
+        }
     }
 
     pub(crate) fn send_join(&mut self, home: u16, key: &str, member: &Member) {
@@ -230,8 +241,17 @@ impl Broker {
             Say::Release => {
                 let token = reader.int()?;
                 let origin = (reader.int()?, reader.int()? as u16);
-                let seq = if self.taken.remove(&origin) { self.journal_released(origin) } else { 0 };
+                let seq = match self.taken.release(origin) {
+                    Some(true) => self.journal_released(origin),
+                    Some(false) => 0,
+                    // It may be repeated, and the record of the first on the way to the disk.
+                    None => self.journal.seq(),
+                };
                 self.answer_after(from, token, seq);
+            }
+            Say::Ended => {
+                let uid = reader.int()?;
+                self.taken.forget(uid);
             }
             Say::Join => {
                 let key = reader.text()?;
@@ -257,13 +277,18 @@ impl Broker {
     }
 
     fn hear_answer(&mut self, token: u64) {
-        let Some((link, number, left)) = self.groups.answers.get_mut(&token) else { return };
-        let (link, number) = (*link, *number);
+        let Some((waiter, left)) = self.groups.answers.get_mut(&token) else { return };
+        let waiter = *waiter;
         *left -= 1;
-        if *left == 0 {
+        let last = *left == 0;
+        if last {
             self.groups.answers.remove(&token);
         }
-        self.shard_answered(link, number);
+        match waiter {
+            Waiter::Link(link, number) => self.shard_answered(link, number),
+            Waiter::Shard { shard, token, seq } if last => self.answer_after(shard, token, seq),
+            Waiter::Shard { .. } => {}
+        }
     }
 
     fn hear_publish(&mut self, now: Now, from: u16, reader: &mut Reader<'_>) -> Read<()> {
@@ -272,49 +297,71 @@ impl Broker {
         let origin = (origin.0 != 0).then_some(origin);
         let stamp = reader.optional_int()?;
         let parts = reader.parts(now)?;
-        if origin.is_some_and(|origin| self.taken.contains(&origin)) {
-            self.answer_after(from, token, self.journal.seq());
-            return Ok(());
-        }
-        let route = self.route(parts.topic);
-        let mut fan = Fan::new(parts, None, self.buffers.pop().unwrap_or_default());
-        self.fan_out(now, &route, &mut fan);
-        // Members elsewhere are told without an answer of their own: the group's home vouches for them.
-        let asked = std::mem::take(&mut fan.shared);
-        let seq = self.store_fan(now, &mut fan, origin);
-        self.pass_shared(now, &fan, asked);
         if let Some(stamp) = stamp {
             self.retain(parts, stamp);
         }
+        let mut fan = Fan::new(parts, None, self.buffers.pop().unwrap_or_default());
+        let known = origin.and_then(|origin| Some(self.taken.get(origin, 0)?.members.clone()));
+        let seq = match known {
+            Some(members) => {
+                fan.shared = members;
+                self.journal.seq()
+            }
+            None => {
+                let route = self.route(parts.topic);
+                self.fan_out(now, &route, &mut fan);
+                self.store_fan(now, &mut fan, origin, 0)
+            }
+        };
+        self.pass_shared(now, from, &fan, origin, token, seq);
         for index in std::mem::take(&mut fan.pump) {
             self.pump(now, index);
         }
         self.recycle(fan.into_buffer());
-        self.answer_after(from, token, seq);
         Ok(())
     }
 
-    fn store_fan(&mut self, now: Now, fan: &mut Fan<'_>, origin: Option<(u64, u16)>) -> u64 {
-        if fan.durable.is_empty() {
-            return 0;
-        }
+    fn store_fan(&mut self, now: Now, fan: &mut Fan<'_>, origin: Option<Origin>, scope: u64) -> u64 {
+        let journaled = !fan.durable.is_empty() || origin.is_some() && !fan.shared.is_empty();
         if let Some(origin) = origin {
-            self.taken.insert(origin);
+            self.taken.insert(origin, scope, Part { journaled, members: fan.shared.clone() });
         }
-        self.journal_published(now, fan, origin, None)
+        if journaled { self.journal_published(now, fan, origin, scope, None) } else { 0 }
     }
 
-    fn pass_shared(&mut self, now: Now, fan: &Fan<'_>, members: Vec<RemoteMember>) {
-        let mut shared = Fan::new(fan.parts, None, Vec::new());
-        shared.shared = members;
-        self.forward_with(now, &shared, 0, None, None, 0);
+    /// Passes a sister's message on to members of shared subscriptions on other shards, and answers the sister once
+    /// they have it and the journal is durable up to `seq`.
+    fn pass_shared(
+        &mut self,
+        now: Now,
+        from: u16,
+        fan: &Fan<'_>,
+        origin: Option<Origin>,
+        token: u64,
+        seq: u64,
+    ) {
+        if fan.shared.is_empty() {
+            return self.answer_after(from, token, seq);
+        }
+        let own = if token == 0 { 0 } else { self.next_token() };
+        let asked = self.forward_with(now, fan, 0, None, origin, own);
+        if token != 0 {
+            self.groups.answers.insert(own, (Waiter::Shard { shard: from, token, seq }, asked));
+        }
     }
 
     fn hear_shared(&mut self, now: Now, from: u16, reader: &mut Reader<'_>) -> Read<()> {
-        let (token, uid) = (reader.int()?, reader.int()?);
+        let token = reader.int()?;
+        let origin = (reader.int()?, reader.int()? as u16);
+        let origin = (origin.0 != 0).then_some(origin);
+        let uid = reader.int()?;
         let (qos, flags) = reader.qos()?;
         let id = reader.int()? as u32;
         let parts = reader.parts(now)?;
+        if origin.is_some_and(|origin| self.taken.get(origin, uid).is_some()) {
+            self.answer_after(from, token, self.journal.seq());
+            return Ok(());
+        }
         let mut fan = Fan::new(parts, None, self.buffers.pop().unwrap_or_default());
         let found = self.sessions.find_uid(uid).filter(|index| {
             let session = self.sessions.get(*index);
@@ -327,7 +374,7 @@ impl Broker {
             }
             None => self.stats.publish_dropped += 1,
         }
-        let seq = self.store_fan(now, &mut fan, None);
+        let seq = self.store_fan(now, &mut fan, origin, uid);
         for index in std::mem::take(&mut fan.pump) {
             self.pump(now, index);
         }

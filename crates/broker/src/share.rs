@@ -23,6 +23,15 @@ pub(crate) struct Member {
     pub online: bool,
 }
 
+/// Who waits for the answers of sister shards.
+#[derive(Clone, Copy)]
+pub(crate) enum Waiter {
+    /// A link's pending acknowledgement, by its number.
+    Link(LinkId, u32),
+    /// A sister that asked this shard, and gets its answer once the journal is durable up to `seq`, too.
+    Shard { shard: u16, token: u64, seq: u64 },
+}
+
 struct Group {
     /// `$share/group/filter`
     key: Box<str>,
@@ -38,8 +47,8 @@ pub(crate) struct Groups {
     free: Vec<u32>,
     by_key: HashMap<Box<str>, u32, FixedState>,
     local_members: usize,
-    /// By token: the link and the number of the acknowledgement that waits, and how many answers are due.
-    pub answers: HashMap<u64, (LinkId, u32, u16), FixedState>,
+    /// By token: who waits, and how many answers are due.
+    pub answers: HashMap<u64, (Waiter, u16), FixedState>,
     pub last_token: u64,
     /// Records for each sister shard, sent in one message a turn.
     pub outbox: Vec<Vec<u8>>,

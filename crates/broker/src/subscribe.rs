@@ -181,7 +181,7 @@ impl Broker {
                 self.deliver_to(now, index, qos, true, ids.clone(), &mut fan);
             }
             if !fan.durable.is_empty() {
-                self.journal_published(now, &mut fan, None, None);
+                self.journal_published(now, &mut fan, None, 0, None);
             }
             self.recycle(fan.into_buffer());
         }
