@@ -132,7 +132,8 @@ fn mqtt_over_websocket_in_any_frames() {
 
 #[test]
 fn pages_of_other_sites_do_not_get_in() {
-    let listener = "transport = \"ws\"\nwebsocket_path = \"/mqtt\"\nallowed_origins = [\"https://ours.example\"]";
+    let listener =
+        "transport = \"ws\"\nwebsocket_path = \"/mqtt\"\nallowed_origins = [\"https://ours.example\"]";
     let (node, log) = node(&config(listener), Path::new(""));
     let ask = |extra: &str, protocol: &str| {
         let mut stream = connect_socket(node.addresses()[0]);

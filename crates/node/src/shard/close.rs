@@ -6,10 +6,13 @@ use super::conn::{Closing, Stage};
 use super::slab::Key;
 use ravelin_broker::{Close, Outbound};
 use ravelin_event::{DisconnectCause, Event, Refusal};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// From the decision to close to the close, whatever is left to write or read.
 const CLOSE_MS: u64 = 2000;
+/// The same when the node stops, and nobody is served meanwhile.
+const STOP_MS: u64 = 500;
 /// Bytes that are read and thrown away meanwhile.
 const LINGER_BYTES_MAX: usize = 256 << 10;
 
@@ -57,7 +60,7 @@ impl Shard {
                 closing.out = out;
             }
         } else {
-            let deadline_ms = self.now.mono_ms + CLOSE_MS;
+            let deadline_ms = self.now.mono_ms + if self.stopping { STOP_MS } else { CLOSE_MS };
             let closing = Closing { out, deadline_ms, linger_bytes, finished: false };
             conn.stage = Stage::Closing(Box::new(closing));
             self.close_deadlines.push_back((deadline_ms, key));
@@ -80,7 +83,25 @@ impl Shard {
 
     /// Does work for one connection. A panic in it ends that connection and no other (attack 47).
     pub(super) fn contain(&mut self, key: Key, work: impl FnOnce(&mut Shard)) {
-        let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(self))) else { return };
+        let (address, link) = match self.conns.get(key) {
+            Some(conn) => (Some(conn.address), conn.link()),
+            None => (None, None),
+        };
+        if self.survive(address, work) {
+            return;
+        }
+        if let Some(link) = self.conns.get(key).and_then(|conn| conn.link()).or(link) {
+            // The core may be what panicked; then the link stays with it until its keep alive ends.
+            self.survive(address, |shard| {
+                shard.broker.handle_closed(shard.now, link, DisconnectCause::Internal, None);
+            });
+        }
+        self.remove(key);
+    }
+
+    /// Does work that no fault of it may end the shard for. Returns false if it panicked.
+    pub(super) fn survive(&mut self, address: Option<SocketAddr>, work: impl FnOnce(&mut Shard)) -> bool {
+        let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(self))) else { return true };
         self.counters.panics += 1;
         let what = panic
             .downcast_ref::<String>()
@@ -88,17 +109,7 @@ impl Shard {
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("panic")
             .to_owned();
-        let (address, link) = match self.conns.get(key) {
-            Some(conn) => (Some(conn.address), conn.link()),
-            None => (None, None),
-        };
         self.emit(Event::InternalError { what, address });
-        if let Some(link) = link {
-            // The core may be what panicked; then the link stays with it until its keep alive ends.
-            let _ = catch_unwind(AssertUnwindSafe(|| {
-                self.broker.handle_closed(self.now, link, DisconnectCause::Internal, None);
-            }));
-        }
-        self.remove(key);
+        false
     }
 }

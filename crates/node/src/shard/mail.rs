@@ -19,7 +19,7 @@ impl Shard {
         self.mailboxes[usize::from(self.id)].take(&mut self.mail);
         while let Some(mail) = self.mail.pop_front() {
             let bytes = mail_bytes(&mail);
-            self.handle_mail(mail);
+            self.survive(None, |shard| shard.handle_mail(mail));
             if bytes > 0 && self.mailbox().done(bytes) {
                 for sister in self.mailboxes.iter() {
                     sister.wake().ring();

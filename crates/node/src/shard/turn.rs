@@ -229,7 +229,7 @@ impl Shard {
     /// What the store has done since.
     fn settle_store(&mut self) {
         if let Some(durable) = self.journal.poll_durable() {
-            self.broker.handle_durable(self.now, durable);
+            self.survive(None, |shard| shard.broker.handle_durable(shard.now, durable));
         }
         if self.journal.is_full() {
             self.journal.append(&mut self.broker);
@@ -246,7 +246,7 @@ impl Shard {
     fn expire(&mut self) {
         let now_ms = self.now.mono_ms;
         if self.broker.poll_timeout().is_some_and(|due_ms| due_ms <= now_ms) {
-            self.broker.handle_timeout(self.now);
+            self.survive(None, |shard| shard.broker.handle_timeout(shard.now));
         }
         while let Some(key) = pop_due(&mut self.connect_deadlines, now_ms) {
             if self.pre(key).is_some() {
