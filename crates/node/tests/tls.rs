@@ -91,6 +91,17 @@ impl Plant {
             bind_client_id = "none"
             authentication = ["password", "scram-sha-256"]
 
+            [[listener]]
+            name = "pages"
+            transport = "wss"
+            address = "127.0.0.1:0"
+            certificate = "server.crt"
+            key = "server.key"
+            websocket_path = "/mqtt"
+            client_certificate = "required"
+            client_ca = "ca.crt"
+            authentication = ["certificate"]
+
             [authentication]
             password_file = "passwords"
 
@@ -291,5 +302,26 @@ fn a_scram_exchange_proves_both_sides_and_can_be_repeated() {
     }
     log.wait_for(&["client.reauthenticated", "client_id=scram"]);
     client.ping();
+    node.shutdown().unwrap();
+}
+
+#[test]
+fn secure_websocket_knows_the_certificate() {
+    let plant = Plant::new();
+    let (node, log) = start(plant.config());
+    let mut certified = plant.client(&node, "meter-1");
+    certified.subscribe("a", QoS::AtMostOnce);
+    let stream = stream(&node, 2, plant.client_config(Some("meter-2")).into());
+    let mut page = Client::new(WebSocket::open(stream, 700), Version::V5);
+    page.connect(&connect("meter-2"));
+    log.wait_for(&["client.connected", "identity=meter-2"]);
+    page.subscribe("b", QoS::AtMostOnce);
+    let large = vec![8; 150_000];
+    for payload in [&b"x"[..], &large] {
+        page.publish("a", payload);
+        assert_eq!(certified.message().1, payload);
+        certified.publish("b", payload);
+        assert_eq!(page.message().1, payload);
+    }
     node.shutdown().unwrap();
 }

@@ -232,3 +232,86 @@ impl<S: Read + Write> Client<S> {
         assert_eq!(self.packet().expect("PINGRESP"), [0xD0, 0]);
     }
 }
+
+/// A WebSocket client that masks what it sends and unframes what it reads.
+pub struct WebSocket<S> {
+    pub stream: S,
+    /// Payload bytes a frame.
+    step: usize,
+    waiting: Vec<u8>,
+}
+
+impl<S: Read + Write> WebSocket<S> {
+    pub fn open(mut stream: S, step: usize) -> WebSocket<S> {
+        let request = "GET /mqtt HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Protocol: mqtt\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+        assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
+        WebSocket { stream, step, waiting: Vec::new() }
+    }
+}
+
+pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [9, 8, 7, 6];
+    let mut bytes = vec![0x80 | opcode];
+    match payload.len() {
+        len @ 0..=125 => bytes.push(0x80 | len as u8),
+        len => {
+            bytes.push(0x80 | 126);
+            bytes.extend((len as u16).to_be_bytes());
+        }
+    }
+    bytes.extend(mask);
+    bytes.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]));
+    bytes
+}
+
+impl<S: Write> Write for WebSocket<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for chunk in bytes.chunks(self.step) {
+            self.stream.write_all(&frame(2, chunk))?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<S: Read> Read for WebSocket<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.waiting.is_empty() {
+            let mut head = [0; 2];
+            self.stream.read_exact(&mut head)?;
+            assert_eq!(head[1] & 0x80, 0, "a server does not mask");
+            let mut length = u64::from(head[1]);
+            if length >= 126 {
+                let mut extended = vec![0; if length == 126 { 2 } else { 8 }];
+                self.stream.read_exact(&mut extended)?;
+                length = extended.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+            }
+            let mut payload = vec![0; length as usize];
+            self.stream.read_exact(&mut payload)?;
+            match head[0] {
+                0x82 => self.waiting = payload,
+                0x88 => return Ok(0),
+                0x8A => assert_eq!(payload, b"still there?"),
+                other => panic!("frame {other:02x}"),
+            }
+        }
+        let count = buffer.len().min(self.waiting.len());
+        buffer[..count].copy_from_slice(&self.waiting[..count]);
+        self.waiting.drain(..count);
+        Ok(count)
+    }
+}
