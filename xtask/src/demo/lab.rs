@@ -201,7 +201,7 @@ fn draw(story: &Story, diagram: &Value) {
         diagram["smart-meter"].as_str().unwrap_or("?")
     ));
     story.log(&format!(
-        "                 +{contact} capacitor bank {}",
+        "                  +{contact} capacitor bank {}",
         if closed { "closed" } else { "open" }
     ));
     story.log("");
