@@ -73,7 +73,7 @@ impl Broker {
             let Some(front) = link.pending.pop_front() else { return };
             link.pending_base = link.pending_base.wrapping_add(1);
             if matches!(front.what, PendingAck::Ack(AckKind::PubAck, ..)) {
-                link.qos1_pending -= 1;
+                link.qos1_pending = link.qos1_pending.saturating_sub(1);
             }
             self.send_pending(index, front.what);
         }
@@ -164,9 +164,10 @@ impl Broker {
             self.finish(index, seq);
             return self.pump(now, index);
         }
-        let mut after = 0;
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        // A PUBREC that is repeated must wait for the record of the first.
+        let mut after = if session.durable { self.journal.seq() } else { 0 };
         if stage == Stage::Sent {
-            let Some(session) = self.sessions.get_mut(index) else { return };
             if let Some(slot) = session.sending.slot_mut(seq) {
                 slot.stage = Stage::Released;
                 slot.delivery = None;
@@ -184,30 +185,34 @@ impl Broker {
     }
 
     fn handle_pubrel(&mut self, index: u32, packet_id: u16) {
-        let Some(session) = self.sessions.get_mut(index) else { return };
-        let known = session.received.iter().position(|id| *id == packet_id);
+        let (known, seq, asked) = self.release(index, packet_id);
         let reason = match known {
-            Some(at) => {
-                session.received.swap_remove(at);
-                session.received_unsure.retain(|id| *id != packet_id);
-                ReasonCode::SUCCESS
-            }
+            true => ReasonCode::SUCCESS,
             // MQTT-4.3.3-11 still asks for the PUBCOMP.
-            None => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+            false => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
         };
-        let origin = (session.uid, packet_id);
-        let durable = session.durable;
-        let mut seq = 0;
-        let mut asked = Asked::default();
-        let taken = self.taken.release(origin).is_some();
-        if durable || taken {
-            // PUBCOMP waits for the disk: sent and then forgotten, the identifier's next message would be taken for a
-            // duplicate. That holds for a PUBREL that is repeated as well.
-            seq = if known.is_some() || taken { self.journal_released(origin) } else { self.journal.seq() };
-            asked = self.release_on_sisters(origin);
-        }
         let number = self.acknowledge(index, seq, asked.shards, AckKind::PubComp, packet_id, reason);
         self.expect_answers(index, number, asked);
+    }
+
+    /// A client's QoS 2 message is over, its Packet Identifier free: here, in the journal and on the sister shards. Tells
+    /// whether it was known, and what the answer must wait for.
+    pub(crate) fn release(&mut self, index: u32, packet_id: u16) -> (bool, u64, Asked) {
+        let Some(session) = self.sessions.get_mut(index) else { return (false, 0, Asked::default()) };
+        let before = session.received.len();
+        session.received.retain(|id| *id != packet_id);
+        session.received_unsure.retain(|id| *id != packet_id);
+        let known = session.received.len() < before;
+        let origin = (session.uid, packet_id);
+        let durable = session.durable;
+        let taken = self.taken.release(origin).is_some();
+        if !durable && !taken {
+            return (known, 0, Asked::default());
+        }
+        // The answer waits for the disk: sent and then forgotten, the identifier's next message would be taken for a
+        // duplicate. That holds for a PUBREL that is repeated as well.
+        let seq = if known || taken { self.journal_released(origin) } else { self.journal.seq() };
+        (known, seq, self.release_on_sisters(origin))
     }
 
     fn handle_pubcomp(&mut self, now: Now, index: u32, packet_id: u16) {

@@ -2,12 +2,13 @@
 
 use crate::broker::LinkId;
 use crate::journal::Kind;
+use crate::link::PendingAck;
 use crate::message::Parts;
 use crate::session::StoredWill;
 use crate::timers::{Timer, TimerKind};
 use crate::{Broker, Close, Now, Output};
 use ravelin_event::{DisconnectCause, Event};
-use ravelin_mqtt::{Disconnect, ReasonCode, Version, encode_disconnect};
+use ravelin_mqtt::{AckKind, Disconnect, ReasonCode, Version, encode_disconnect};
 
 impl Broker {
     /// The network connection of a link has ended.
@@ -94,8 +95,16 @@ impl Broker {
         let _ = now;
         self.sessions.bump(index);
         let Some(session) = self.sessions.get_mut(index) else { return };
-        if session.link.take().is_none() {
-            return;
+        let Some(link) = session.link.take() else { return };
+        for pending in &link.pending {
+            // Sister shards had not yet said that they have the message: they are asked again when it comes again.
+            if let PendingAck::Ack(AckKind::PubRec, id, reason) = pending.what
+                && pending.shards > 0
+                && !reason.is_failure()
+                && !session.received_unsure.contains(&id)
+            {
+                session.received_unsure.push(id);
+            }
         }
         for slot in &mut session.sending.window {
             // Whatever was sent on the old connection may have arrived.

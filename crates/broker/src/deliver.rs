@@ -7,7 +7,7 @@ use crate::route::Target;
 use crate::sending::{Delivery, Queued, Slot, Stage, packet_id};
 use crate::{Broker, Now, Stats};
 use ravelin_event::Event;
-use ravelin_mqtt::{PublishOut, QoS, Version, encode_publish, encode_publish_head, publish_len};
+use ravelin_mqtt::{AckKind, PublishOut, QoS, Version, encode_publish, encode_publish_head, publish_len};
 use std::rc::Rc;
 
 /// Payloads from here on are shared among connections instead of copied to each.
@@ -144,7 +144,7 @@ impl Broker {
                 || !session.durable
                     && link.unacked < link.window_max
                     && link.has_room()
-                    && sending.window_open()
+                    && sending.window_open(sending.last_seq() + 1)
                     && link.resend_at == sending.end_seq());
         if !direct {
             self.enqueue(index, qos, retain, ids, fan);
@@ -271,7 +271,7 @@ impl Broker {
             let qos = front.delivery.qos;
             if front.after > durable
                 || qos != QoS::AtMostOnce
-                    && (link.unacked >= link.window_max || !session.sending.window_open())
+                    && (link.unacked >= link.window_max || !session.sending.window_open(front.seq))
             {
                 return;
             }
@@ -312,7 +312,9 @@ impl Broker {
             Stage::Released => {
                 link.resend_at += 1;
                 slot.counted = false;
-                self.send_ack(index, ravelin_mqtt::AckKind::PubRel, packet_id(seq), Default::default());
+                // That PUBREC came may not be on disk yet.
+                let after = self.journal.seq();
+                self.acknowledge(index, after, 0, AckKind::PubRel, packet_id(seq), Default::default());
             }
             Stage::Sent => {
                 if link.unacked >= link.window_max {

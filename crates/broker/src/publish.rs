@@ -133,21 +133,24 @@ impl Broker {
         let known = publish.qos == QoS::ExactlyOnce && session.received.contains(&publish.packet_id);
         if known {
             if let Some(at) = session.received_unsure.iter().position(|id| *id == publish.packet_id) {
-                // Restored: this shard has it, sister shards may not. They get it again and know what they have.
+                // This shard has it, sister shards may not. They get it again and know what they have.
                 session.received_unsure.swap_remove(at);
                 return true;
             }
             // MQTT-4.3.3-10: not delivered twice.
-            self.acknowledge(index, 0, 0, AckKind::PubRec, publish.packet_id, ReasonCode::SUCCESS);
+            let seq = if session.durable { self.journal.seq() } else { 0 };
+            self.acknowledge(index, seq, 0, AckKind::PubRec, publish.packet_id, ReasonCode::SUCCESS);
             return false;
         }
         let unanswered = session.received.len() + link.qos1_pending as usize;
         let over = match session.version {
             // MQTT-3.3.4-7
             Version::V5 => unanswered >= receive_max,
-            // 3.1.1 has no Receive Maximum; identifiers that are never released are hoarding all the same.
+            // 3.1.1 has no Receive Maximum; identifiers that are never released are hoarding all the same, and there are
+            // only so many of them.
             Version::V311 => {
                 publish.qos == QoS::ExactlyOnce && session.received.len() >= receive_max.max(1024)
+                    || unanswered >= u16::MAX as usize
             }
         };
         if over {
@@ -181,14 +184,21 @@ impl Broker {
             QoS::AtLeastOnce => AckKind::PubAck,
             QoS::ExactlyOnce => AckKind::PubRec,
         };
-        let version = self.sessions.get(index).map(|session| session.version);
-        if version == Some(Version::V311) && kind == AckKind::PubRec {
-            // MQTT-3.3.5-2 (3.1.1): a positive acknowledgement, and the handshake to its end.
-            if let Some(session) = self.sessions.get_mut(index) {
-                session.received.push(publish.packet_id);
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let (mut seq, mut asked) = (0, Asked::default());
+        if kind == AckKind::PubRec {
+            let known = session.received.contains(&publish.packet_id);
+            match session.version {
+                // MQTT-3.3.5-2 (3.1.1): a positive acknowledgement, and the handshake to its end.
+                Version::V311 if !known => session.received.push(publish.packet_id),
+                Version::V311 => {}
+                // MQTT-4.3.3-9: the identifier is free again, also when the message was taken before.
+                Version::V5 if known => (_, seq, asked) = self.release(index, publish.packet_id),
+                Version::V5 => {}
             }
         }
-        self.acknowledge(index, 0, 0, kind, publish.packet_id, reason);
+        let number = self.acknowledge(index, seq, asked.shards, kind, publish.packet_id, reason);
+        self.expect_answers(index, number, asked);
     }
 
     fn accept(&mut self, now: Now, index: u32, publish: &Publish<'_>, parts: Parts<'_>, route: &Route) {

@@ -55,6 +55,17 @@ struct Restored {
     messages: BTreeMap<u64, RestoredMessage>,
 }
 
+/// A sequence number of a session's messages. No session lives to see the limit.
+fn read_seq(reader: &mut Reader<'_>) -> Read<u64> {
+    let seq = reader.int()?;
+    if seq == 0 || seq > SEQ_MAX {
+        return Err(RestoreError("a sequence number is out of range"));
+    }
+    Ok(seq)
+}
+
+const SEQ_MAX: u64 = 1 << 56;
+
 struct RestoredMessage {
     qos: QoS,
     released: bool,
@@ -141,7 +152,7 @@ impl Broker {
         }
         let mut message = None;
         for _ in 0..reader.int()? {
-            let (uid, seq) = (reader.int()?, reader.int()?);
+            let (uid, seq) = (reader.int()?, read_seq(reader)?);
             let (qos, flags) = reader.qos()?;
             let subscription_ids = reader.ids()?;
             let Some(session) = restoring.sessions.get_mut(&uid) else { continue };
@@ -265,12 +276,13 @@ impl Broker {
         let base = messages.keys().next().map_or(last_seq, |first| first - 1);
         sending.continue_after(base);
         let (mut queued, mut bytes) = (0, 0);
-        // What a connected client had been sent is not known: no more than the window could hold, and in order.
-        let window_end = if connected { base + self.limits.inflight_max as u64 } else { sent };
-        let mut waiting = false;
+        // What a connected client had been sent is not known: no more than the window could hold, and in order; and all
+        // up to the last that it has answered.
+        let answered = messages.iter().rev().find(|(_, message)| message.released).map_or(0, |(seq, _)| *seq);
+        let full = if connected { base + self.limits.inflight_max as u64 } else { 0 };
+        let window_end = sent.max(answered).max(full);
         for (seq, message) in messages {
-            waiting |= seq > window_end && !message.released;
-            if waiting {
+            if seq > window_end || !sending.window_open(seq) {
                 let Some(delivery) = message.delivery else { continue };
                 queued += 1;
                 bytes += delivery.message.size();
@@ -312,10 +324,10 @@ impl Restored {
             let (filter, options, id) = (reader.text()?, reader.options()?, reader.int()? as u32);
             subscriptions.insert(filter.into(), (options, id));
         }
-        let (last_seq, sent) = (reader.int()?, reader.int()?);
+        let (last_seq, sent) = (reader.int()?.min(SEQ_MAX), reader.int()?);
         let mut messages = BTreeMap::new();
         for _ in 0..reader.int()? {
-            let seq = reader.int()?;
+            let seq = read_seq(reader)?;
             let (qos, flags) = reader.qos()?;
             let released = flags & 2 != 0;
             let delivery = match released {
@@ -350,12 +362,14 @@ impl Restored {
                 self.subscriptions.remove(reader.text()?);
             }
             Kind::Acked => {
-                let seq = reader.int()?;
+                let seq = read_seq(reader)?;
                 self.messages.remove(&seq);
                 self.last_seq = self.last_seq.max(seq);
+                self.sent = self.sent.max(seq);
             }
             Kind::Received => {
-                let seq = reader.int()?;
+                let seq = read_seq(reader)?;
+                self.sent = self.sent.max(seq);
                 let message = RestoredMessage { qos: QoS::ExactlyOnce, released: true, delivery: None };
                 if self.messages.contains_key(&seq) {
                     self.messages.insert(seq, message);
@@ -380,7 +394,7 @@ impl Restored {
                     }
                     _ => self.will = None,
                 }
-                self.sent = reader.int()?;
+                self.sent = self.sent.max(reader.int()?);
             }
             Kind::WillGone => self.will = None,
             _ => return Err(RestoreError("its kind does not belong to a session")),

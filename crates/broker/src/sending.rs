@@ -103,9 +103,9 @@ impl Sending {
         self.base + 1 + self.window.len() as u64
     }
 
-    /// Whether one more message may be in the window without two sharing an identifier.
-    pub fn window_open(&self) -> bool {
-        (self.window.len() as u64) < IDS - 1
+    /// Whether the window may reach to a sequence number without two messages sharing an identifier.
+    pub fn window_open(&self, seq: u64) -> bool {
+        self.window.is_empty() || seq - self.base < IDS
     }
 
     /// Moves the message with the next sequence number into the window.

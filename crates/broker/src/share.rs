@@ -238,7 +238,7 @@ impl Broker {
         if member.shard != self.shard {
             return match member.online {
                 true => 3,
-                false if fan.parts.qos == QoS::AtMostOnce => 0,
+                false if fan.parts.qos == QoS::AtMostOnce || member.options.qos == QoS::AtMostOnce => 0,
                 false => 1,
             };
         }

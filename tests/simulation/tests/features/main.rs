@@ -3,6 +3,7 @@
 mod basics;
 mod delivery;
 mod ends;
+mod faults;
 mod options;
 mod restart;
 

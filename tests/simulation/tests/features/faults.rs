@@ -1,0 +1,186 @@
+//! Bugs that were found, each named for what went wrong.
+
+use super::*;
+use ravelin_mqtt::Version;
+use ravelin_simulation::Rights;
+use std::rc::Rc;
+
+/// Mail arrives, the disk does not answer.
+fn mail(c: &mut Cluster) {
+    while c.mail_routes().into_iter().any(|(from, to)| c.deliver_mail(from, to)) {}
+}
+
+fn got_ack(kind: AckKind, id: u16) -> Got {
+    Got::Ack { kind, id, reason: ReasonCode::SUCCESS }
+}
+
+/// A publisher with a session, and a subscriber with one on each shard.
+fn pair(c: &mut Cluster) -> (Conn, Vec<Conn>) {
+    let (p, _) = join(c, Login::v5("p").kept());
+    let subscribers = (0..4).map(|i| join(c, Login::v5(&format!("s{i}")).kept()).0).collect();
+    for &s in &subscribers {
+        sub(c, s, "t", 2);
+    }
+    c.settle();
+    (p, subscribers)
+}
+
+#[test]
+fn a_repeated_publish_was_acknowledged_before_the_first_was_durable() {
+    on_shards(|mut c| {
+        let (p, subscribers) = pair(&mut c);
+        let message = Message::new("t", "x", 2).id(3);
+        c.send(p, &publish(Version::V5, &message));
+        mail(&mut c);
+        c.drop_conn(p);
+        let p = c.connect(&Login::v5("p").kept()).unwrap();
+        c.receive(p);
+        c.send(p, &publish(Version::V5, &message.again()));
+        mail(&mut c);
+        assert_eq!(c.receive(p), []);
+        // Its own shard is not enough: the sisters must have it, too.
+        let home = ravelin_broker::home_shard("p", c.shards());
+        c.sync(home, usize::MAX);
+        mail(&mut c);
+        assert_eq!(c.receive(p).is_empty(), c.shards() > 1);
+        assert_eq!(take(&mut c, p), if c.shards() > 1 { vec![got_ack(AckKind::PubRec, 3)] } else { vec![] });
+        for s in subscribers {
+            assert_eq!(texts(&read(&mut c, s)), ["x"]);
+        }
+    });
+}
+
+#[test]
+fn a_repeated_pubrel_was_answered_before_the_release_was_durable() {
+    on_shards(|mut c| {
+        let (p, _) = pair(&mut c);
+        c.send(p, &publish(Version::V5, &Message::new("t", "x", 2).id(3)));
+        assert_eq!(take(&mut c, p), [got_ack(AckKind::PubRec, 3)]);
+        let release = ack(Version::V5, AckKind::PubRel, 3, ReasonCode::SUCCESS);
+        c.send(p, &release);
+        mail(&mut c);
+        c.drop_conn(p);
+        let p = c.connect(&Login::v5("p").kept()).unwrap();
+        c.receive(p);
+        c.send(p, &release);
+        mail(&mut c);
+        assert_eq!(c.receive(p), []);
+        assert!(matches!(take(&mut c, p)[..], [Got::Ack { kind: AckKind::PubComp, id: 3, .. }]));
+    });
+}
+
+#[test]
+fn a_pubrel_was_sent_again_before_the_pubrec_was_durable() {
+    on_shards(|mut c| {
+        let (p, subscribers) = pair(&mut c);
+        put(&mut c, p, &Message::new("t", "x", 2).id(3));
+        let s = subscribers[0];
+        assert_eq!(texts(&messages(take(&mut c, s))), ["x"]);
+        let received = ack(Version::V5, AckKind::PubRec, 1, ReasonCode::SUCCESS);
+        c.send(s, &received);
+        c.send(s, &received);
+        assert_eq!(c.receive(s), []);
+        c.drop_conn(s);
+        let s = c.connect(&Login::v5("s0").kept()).unwrap();
+        assert_eq!(c.receive(s).len(), 1, "CONNACK only");
+        assert_eq!(take(&mut c, s), [got_ack(AckKind::PubRel, 1)]);
+    });
+}
+
+#[test]
+fn a_refused_qos_2_message_kept_its_identifier() {
+    on_shards(|mut c| {
+        let (p, subscribers) = pair(&mut c);
+        let message = Message::new("t", "x", 2).id(3);
+        c.send(p, &publish(Version::V5, &message));
+        c.drop_conn(p);
+        c.settle();
+        let (p, _) = rejoin(&mut c, Login::v5("p").kept());
+        let deny = Rc::new(Rights { publish: Some("t"), ..Rights::default() });
+        for shard in 0..c.shards() {
+            let now = c.now;
+            c.shard(shard).set_authorizer(now, deny.clone());
+        }
+        if c.shards() > 1 {
+            assert_eq!(put(&mut c, p, &message.again()), ReasonCode::NOT_AUTHORIZED);
+        }
+        for shard in 0..c.shards() {
+            let now = c.now;
+            c.shard(shard).set_authorizer(now, Rc::new(Rights::default()));
+        }
+        if c.shards() > 1 {
+            put(&mut c, p, &Message::new("t", "y", 2).id(3));
+            assert_eq!(texts(&read(&mut c, subscribers[0])).last(), Some(&"y"));
+        }
+    });
+}
+
+#[test]
+fn a_released_message_behind_the_window_was_forgotten_in_a_restart() {
+    on_shards(|mut c| {
+        c.limits.inflight_max = 2;
+        let shards = c.shards();
+        c.restart(shards);
+        let login = Login::v5("s").kept();
+        let (s, _) = join(&mut c, login.clone());
+        sub(&mut c, s, "t", 2);
+        let (p, _) = join(&mut c, Login::v5("p"));
+        for i in 1..6 {
+            put(&mut c, p, &Message::new("t", &i.to_string(), 1).id(1));
+            if i > 1 {
+                c.send(s, &ack(Version::V5, AckKind::PubAck, i, ReasonCode::SUCCESS));
+            }
+        }
+        put(&mut c, p, &Message::new("t", "6", 2).id(1));
+        c.send(s, &ack(Version::V5, AckKind::PubRec, 6, ReasonCode::SUCCESS));
+        c.settle();
+        c.restart(shards);
+        let (_, got) = rejoin(&mut c, login);
+        assert_eq!(texts(&messages(got.clone())), ["1"]);
+        assert!(got.contains(&got_ack(AckKind::PubRel, 6)), "{got:?}");
+    });
+}
+
+#[test]
+fn a_flood_of_publishes_overflowed_a_counter_while_the_disk_was_slow() {
+    let mut c = Cluster::new(1);
+    let (s, _) = join(&mut c, Login::v311("s").kept());
+    sub(&mut c, s, "t", 1);
+    c.drop_conn(s);
+    let (p, _) = join(&mut c, Login::v311("p"));
+    let mut sent = 0;
+    while c.is_open(p) {
+        c.send(p, &publish(Version::V311, &Message::new("t", "", 1).id(1)));
+        sent += 1;
+        assert!(sent < 70_000);
+    }
+    let (p, _) = join(&mut c, Login::v311("p"));
+    while sent < 131_000 {
+        c.send(p, &publish(Version::V311, &Message::new("t", "", 1).id(1)));
+        sent += 1;
+    }
+    c.settle();
+    assert!(c.is_open(p));
+}
+
+#[test]
+fn a_shared_message_went_to_an_absent_member_that_takes_only_qos_0() {
+    on_shards(|mut c| {
+        let (p, _) = join(&mut c, Login::v5("p"));
+        for i in 0..8 {
+            let (a, b) = (Login::v5(&format!("a{i}")).kept(), Login::v5(&format!("b{i}")).kept());
+            let (x, _) = join(&mut c, a);
+            let (y, _) = join(&mut c, b.clone());
+            let filter = format!("$share/g{i}/t");
+            sub(&mut c, x, &filter, 0);
+            sub(&mut c, y, &filter, 1);
+            c.drop_conn(x);
+            c.drop_conn(y);
+            c.settle();
+            put(&mut c, p, &Message::new("t", "x", 1).id(1));
+            let (y, got) = rejoin(&mut c, b);
+            assert_eq!(texts(&messages(got)), ["x"]);
+            c.send(y, &[0xE0, 7, 0, 5, 0x11, 0, 0, 0, 0]);
+        }
+    });
+}
