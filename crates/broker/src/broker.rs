@@ -291,6 +291,29 @@ impl Broker {
         }
     }
 
+    /// A client that connects and leaves again and again, or a topic that is retained again and again, leaves deadlines
+    /// that mean nothing and lie far ahead.
+    pub(crate) fn sweep_timers(&mut self) {
+        if !self.timers.is_crowded() {
+            return;
+        }
+        let (sessions, retained) = (&self.sessions, &self.retained);
+        self.timers.sweep(|timer| {
+            let session =
+                sessions.get(timer.key).filter(|_| sessions.generation(timer.key) == timer.generation);
+            match timer.kind {
+                TimerKind::RetainedExpiry => retained.expires_ms(timer.key) == Some(timer.at_ms),
+                TimerKind::KeepAlive => session.is_some_and(|session| session.link.is_some()),
+                TimerKind::SessionExpiry => {
+                    session.is_some_and(|session| session.expires_ms == Some(timer.at_ms))
+                }
+                TimerKind::WillDelay => session
+                    .and_then(|session| session.will.as_ref())
+                    .is_some_and(|will| will.due_ms == Some(timer.at_ms)),
+            }
+        });
+    }
+
     /// Publishes a `$SYS` message, retained, on all shards.
     pub fn publish_system(&mut self, now: Now, topic: &str, payload: &[u8]) {
         let parts =
@@ -402,6 +425,7 @@ impl Broker {
                 generation: 0,
                 kind: TimerKind::RetainedExpiry,
             });
+            self.sweep_timers();
         }
         Some(message)
     }

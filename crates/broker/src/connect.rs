@@ -20,6 +20,7 @@ impl Broker {
     /// A client has proven who it is. On success its CONNACK waits in the new link's outbound, and an earlier connection
     /// with the same Client Identifier is closed. On refusal nothing has changed and the shell sends the CONNACK.
     pub fn handle_connect(&mut self, now: Now, connecting: Connecting<'_>) -> Result<LinkId, ReasonCode> {
+        self.sweep_timers();
         let connect = connecting.connect;
         let expiry_s = self.granted_expiry(connect);
         let will = match &connect.will {

@@ -13,6 +13,7 @@
 
 mod acknowledge;
 mod broker;
+mod check;
 mod checkpoint;
 mod clock;
 mod close;
@@ -38,6 +39,8 @@ mod timers;
 mod trie;
 
 pub use broker::{Authorizer, Broker, Connecting, LinkId, home_shard};
+#[doc(hidden)]
+pub use check::Held;
 pub use clock::Now;
 pub use limits::Limits;
 pub use outbound::Outbound;

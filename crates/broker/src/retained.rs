@@ -57,6 +57,11 @@ impl Retained {
         self.count
     }
 
+    /// Nodes in use, the root included.
+    pub fn len(&self) -> usize {
+        self.nodes.len() - self.free.len()
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -130,6 +135,11 @@ impl Retained {
         self.bytes -= message.size();
         self.prune(id);
         Some(message)
+    }
+
+    /// When the message of a slot expires.
+    pub fn expires_ms(&self, slot: u32) -> Option<u64> {
+        self.nodes.get(slot as usize)?.message.as_ref()?.expires_ms
     }
 
     /// Removes the message of a slot if it has expired by `now_ms`.

@@ -24,12 +24,13 @@ enum Say {
     MemberState = 8,
     Shared = 9,
     Ended = 10,
+    Ask = 11,
 }
 
 impl Say {
     fn from_u8(value: u8) -> Option<Say> {
         use Say::*;
-        [Publish, Answer, Interest, NoInterest, Release, Join, Leave, MemberState, Shared, Ended]
+        [Publish, Answer, Interest, NoInterest, Release, Join, Leave, MemberState, Shared, Ended, Ask]
             .into_iter()
             .find(|say| *say as u8 == value)
     }
@@ -176,6 +177,22 @@ impl Broker {
         })
     }
 
+    /// Asks the sisters to answer when they have heard all that was said to them; those in `deep`, when all of theirs have
+    /// heard, too: the home of a shared subscription tells the others about it.
+    pub(crate) fn ask_sisters(&mut self, deep: u64) -> Asked {
+        if self.shards == 1 {
+            return Asked::default();
+        }
+        let token = self.next_token();
+        for shard in self.sisters() {
+            self.say(shard, Say::Ask, |writer| {
+                writer.int(token);
+                writer.u8((deep & 1 << shard != 0) as u8);
+            });
+        }
+        Asked { shards: self.shards - 1, token }
+    }
+
     /// A session that the journal knew has ended.
     pub(crate) fn tell_ended(&mut self, uid: u64) {
         for shard in self.sisters() {
@@ -252,6 +269,16 @@ impl Broker {
             Say::Ended => {
                 let uid = reader.int()?;
                 self.taken.forget(uid);
+            }
+            Say::Ask => {
+                let (token, deep) = (reader.int()?, reader.u8()? != 0);
+                match deep.then(|| self.ask_sisters(0)) {
+                    Some(asked) if asked.shards > 0 => {
+                        let waiter = Waiter::Shard { shard: from, token, seq: 0 };
+                        self.groups.answers.insert(asked.token, (waiter, asked.shards));
+                    }
+                    _ => self.send_answer(from, token),
+                }
             }
             Say::Join => {
                 let key = reader.text()?;

@@ -55,6 +55,11 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
+    /// Groups whose home is this shard.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
     /// Shared subscriptions of this shard's sessions.
     pub fn local_members(&self) -> usize {
         self.local_members
@@ -100,6 +105,14 @@ impl Broker {
             self.send_join(home, filter, &member);
         }
         Ok(())
+    }
+
+    /// The sister shard, as a mask, that is the home of a shared filter.
+    pub(crate) fn home_elsewhere(&self, filter: &str) -> u64 {
+        match home_shard(filter, self.shards) {
+            home if home != self.shard && filter.starts_with("$share/") => 1 << home,
+            _ => 0,
+        }
     }
 
     /// A member joins a group of this shard.

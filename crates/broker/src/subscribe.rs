@@ -21,10 +21,14 @@ impl Broker {
         let link = LinkId::new(index, self.sessions.generation(index));
         let mut reasons = Vec::new();
         let mut retained: Vec<(String, SubscribeOptions)> = Vec::new();
+        let mut homes = 0;
         for subscription in subscribe.filters() {
             let result = self.subscribe(index, &subscription, id, &mut retained);
             reasons.push(match result {
-                Ok(qos) => qos as u8,
+                Ok(qos) => {
+                    homes |= self.home_elsewhere(subscription.filter);
+                    qos as u8
+                }
                 Err((reason, why)) => {
                     self.refused_subscribe(index, subscription.filter, why);
                     reason.0
@@ -42,7 +46,10 @@ impl Broker {
         encode_suback(&mut packet, version, &suback);
         let durable = self.sessions.get(index).is_some_and(|session| session.durable);
         let seq = if durable { self.journal.seq() } else { 0 };
-        self.defer(index, seq, 0, PendingAck::Packet(packet));
+        // SUBACK says that what anybody publishes from now on is matched: the sister shards must know.
+        let asked = self.ask_sisters(homes);
+        let number = self.defer(index, seq, asked.shards, PendingAck::Packet(packet));
+        self.expect_answers(index, number, asked);
         for (filter, options) in retained {
             if self.session_of(link).is_some() {
                 self.send_retained(now, index, &filter, options, id);

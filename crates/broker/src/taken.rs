@@ -48,4 +48,8 @@ impl Taken {
     pub fn iter(&self) -> impl Iterator<Item = (Origin, u64, &Part)> {
         self.0.iter().map(|(&(uid, packet_id, scope), part)| ((uid, packet_id), scope, part))
     }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
 }

@@ -1,4 +1,5 @@
-//! Deadlines. Entries are never removed: whoever takes one out asks whether it still means something.
+//! Deadlines. Entries are not removed when they lose their meaning: whoever takes one out asks whether it still has one,
+//! and when there are many, those that have none are swept out together.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -30,11 +31,31 @@ pub(crate) struct Timer {
 #[derive(Default)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<Timer>>,
+    /// With so many, those that mean nothing any more are removed.
+    sweep_at: usize,
 }
+
+const SWEEP_MIN: usize = 1024;
 
 impl Timers {
     pub fn push(&mut self, timer: Timer) {
         self.heap.push(Reverse(timer));
+    }
+
+    /// Whether it is time to look for deadlines that mean nothing any more.
+    pub fn is_crowded(&self) -> bool {
+        self.heap.len() >= self.sweep_at.max(SWEEP_MIN)
+    }
+
+    /// Keeps what still means something. Each deadline is looked at once for each that was added since.
+    pub fn sweep(&mut self, mut keep: impl FnMut(&Timer) -> bool) {
+        self.heap.retain(|Reverse(timer)| keep(timer));
+        self.heap.shrink_to(2 * self.heap.len());
+        self.sweep_at = 2 * self.heap.len();
+    }
+
+    pub fn len(&self) -> usize {
+        self.heap.len()
     }
 
     pub fn next_ms(&self) -> Option<u64> {

@@ -288,8 +288,12 @@ impl Trie {
         self.next = next;
     }
 
+    /// Subscribers at all nodes.
+    pub fn subscribers(&self) -> usize {
+        self.nodes.iter().map(|node| node.entries.len()).sum()
+    }
+
     /// Nodes in use, the two roots included.
-    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.nodes.len() - self.free.len()
     }

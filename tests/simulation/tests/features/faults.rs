@@ -184,3 +184,48 @@ fn a_shared_message_went_to_an_absent_member_that_takes_only_qos_0() {
         }
     });
 }
+
+#[test]
+fn deadlines_of_connections_long_gone_were_kept() {
+    let mut c = Cluster::new(1);
+    let (p, _) = join(&mut c, Login::v5("p"));
+    for i in 0..20_000u32 {
+        let login = Login::v311("s").kept().with_will(Message::new("w", "x", 0), 0);
+        let conn = c.connect(&Login { keep_alive_s: 60, ..login }).unwrap();
+        c.drop_conn(conn);
+        let message = Message { expiry_s: Some(u32::MAX), ..Message::new("r", "x", 0).retained() };
+        c.send(p, &publish(Version::V5, &message));
+        c.advance(1);
+        if i % 100 == 0 {
+            c.settle();
+            c.events.clear();
+        }
+    }
+    assert!(c.shard(0).held().timers < 3_000, "{:?}", c.shard(0).held());
+    // Those that count are still there.
+    c.advance(8 * 24 * 3600 * 1000);
+    assert_empty(&mut c);
+}
+
+#[test]
+fn a_publish_right_after_the_suback_missed_the_subscription() {
+    for (name, filter) in [("a", "t"), ("b", "$share/g/t"), ("c", "$share/h/t")] {
+        for i in 0..12 {
+            let mut c = Cluster::new(3);
+            let (s, _) = join(&mut c, Login::v5(&format!("{name}{i}")));
+            let publishers: Vec<Conn> = (0..6).map(|p| join(&mut c, Login::v5(&format!("p{p}"))).0).collect();
+            c.settle();
+            c.send(s, &subscribe(Version::V5, 1, None, &[(filter, qos(0))]));
+            while c.receive(s).is_empty() {
+                // One letter at a time, the worst order last.
+                let routes = c.mail_routes();
+                let &(from, to) = routes.last().expect("a SUBACK comes");
+                c.deliver_mail(from, to);
+            }
+            for &p in &publishers {
+                c.send(p, &publish(Version::V5, &Message::new("t", "x", 0)));
+            }
+            assert_eq!(read(&mut c, s).len(), 6, "{filter} {i}");
+        }
+    }
+}
