@@ -182,7 +182,14 @@ impl Config {
         for listener in &mut config.listeners {
             listener.address = address;
         }
-        config.limits = Limits { subscriptions_per_session_max: 1_000_000, ..Limits::default() };
+        // A load generator is one session with many subscriptions, and one address with many connections.
+        config.limits = Limits {
+            subscriptions_per_session_max: 1_000_000,
+            connections_max: 1_000_000,
+            connection_rate: Rate { events: 1_000_000, per: Duration::from_secs(1) },
+            connection_burst: 1_000_000,
+            ..Limits::default()
+        };
         Ok(config)
     }
 

@@ -151,10 +151,26 @@ impl Shard {
                 pre.exchange = Some(state);
                 let reason = ReasonCode::CONTINUE_AUTHENTICATION;
                 let auth = Auth { reason, method: Some(method), data: Some(&data), ..Auth::default() };
+                let start = pre.out.buffer().len();
                 encode_auth(pre.out.buffer(), &auth);
+                // MQTT-3.1.2-24: nothing larger than the client takes is sent; without AUTH there is no exchange.
+                if pre.out.buffer().len() - start > self.packet_bytes_max(key) {
+                    if let Some(pre) = self.pre(key) {
+                        pre.out.buffer().truncate(start);
+                    }
+                    return self.refuse_pending(key, Refusal::TooLarge, ReasonCode::PACKET_TOO_LARGE);
+                }
                 self.mark_dirty(key);
             }
         }
+    }
+
+    /// The Maximum Packet Size of the client whose CONNECT waits.
+    fn packet_bytes_max(&mut self, key: Key) -> usize {
+        let limits = self.policy.core.decode;
+        let packet = self.pre(key).and_then(|pre| pre.connect.as_deref());
+        let connect = packet.and_then(|packet| decode_connect(packet, &limits));
+        connect.and_then(|(connect, _)| connect.packet_bytes_max).map_or(usize::MAX, |max| max as usize)
     }
 
     fn accepted(&mut self, key: Key, accepted: Accepted) {
@@ -266,11 +282,8 @@ impl Shard {
             why,
         };
         self.emit(event);
-        if connect.packet_bytes_max.is_some_and(|max| max < CONNACK_BYTES) {
-            // MQTT-3.2.2-16: the client could not take even the shortest CONNACK.
-            return self.begin_closing(key, Default::default(), super::READ_BYTES_MAX);
-        }
-        self.answer(key, connect.version, reason);
+        // MQTT-3.2.2-16: no CONNACK that the client could not take.
+        self.answer(key, connect.version, reason, connect.packet_bytes_max.unwrap_or(u32::MAX));
     }
 
     /// A CONNECT that could not be decoded. It is answered if it asks for a version that is spoken or newer ones do.
@@ -295,19 +308,20 @@ impl Shard {
         };
         let Some(version) = version else { return self.drop_preauth(key, why) };
         self.refused(address, why);
-        self.answer(key, version, ReasonCode::from(error));
+        self.answer(key, version, ReasonCode::from(error), u32::MAX);
     }
 
-    fn answer(&mut self, key: Key, version: Version, reason: ReasonCode) {
+    fn answer(&mut self, key: Key, version: Version, reason: ReasonCode, bytes_max: u32) {
         let Some(pre) = self.pre(key) else { return };
         let mut out = std::mem::take(&mut pre.out);
+        let start = out.buffer().len();
         encode_connack(out.buffer(), version, &ConnAck { reason, ..ConnAck::default() });
+        if out.buffer().len() - start > bytes_max as usize {
+            out.buffer().truncate(start);
+        }
         self.begin_closing(key, out, super::READ_BYTES_MAX);
     }
 }
-
-/// A CONNACK of MQTT 5.0 that carries only a reason code.
-const CONNACK_BYTES: u32 = 5;
 
 /// The CONNECT of a whole packet. It was decoded before, so this does not fail but after a reload of the limits.
 fn decode_connect<'a>(packet: &'a [u8], limits: &ravelin_mqtt::DecodeLimits) -> Option<(Connect<'a>, Frame)> {
