@@ -76,6 +76,7 @@ impl Shard {
         let Some(mut conn) = self.conns.remove(key) else { return };
         // It fails only if the socket was never registered.
         let _ = self.poll.registry().deregister(&mut conn.socket);
+        self.broker.count_outbound(conn.waiting_bytes as usize, 0);
         if conn.flags.admitted {
             self.ladder().release(conn.address.ip(), conn.entrance, conn.flags.authenticated);
         }

@@ -23,6 +23,8 @@ pub(crate) struct Conn {
     pub partial: Vec<u8>,
     /// When the peer last took something of what waits for it.
     pub progress_ms: u64,
+    /// Bytes that waited for the socket when they were last counted.
+    pub waiting_bytes: u32,
     /// Enhanced authentication of an MQTT 5.0 client that used it.
     pub reauth: Option<Box<Reauth>>,
 }
@@ -124,6 +126,7 @@ impl Conn {
             ws: None,
             partial: Vec::new(),
             progress_ms: 0,
+            waiting_bytes: 0,
             reauth: None,
         }
     }

@@ -22,11 +22,34 @@ impl Shard {
                 if !conn.flags.blocked {
                     self.contain(key, |shard| shard.flush(key));
                 }
+                self.count_waiting(key);
             }
         }
         // Keeps the room, and what was marked meanwhile.
         dirty.append(&mut self.dirty);
         self.dirty = dirty;
+    }
+
+    /// Tells the core what waits for a socket that does not take it, and listens again to who was not listened to
+    /// because of that.
+    fn count_waiting(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if !conn.flags.blocked && conn.waiting_bytes == 0 && !conn.flags.readable {
+            return;
+        }
+        let (link, before, paused) = (conn.link(), conn.waiting_bytes, conn.flags.paused);
+        let after = match (&conn.stage, link) {
+            (Stage::Closing(closing), _) => closing.out.len(),
+            (_, Some(link)) => self.broker.outbound(link).map_or(0, |out| out.len()),
+            _ => 0,
+        };
+        let after = u32::try_from(after).unwrap_or(u32::MAX);
+        conn.waiting_bytes = after;
+        self.broker.count_outbound(before as usize, after as usize);
+        if conn.flags.readable && !paused && !link.is_some_and(|link| self.broker.is_choked(link)) {
+            conn.flags.readable = false;
+            self.list_readable(key);
+        }
     }
 
     /// The socket takes bytes again.

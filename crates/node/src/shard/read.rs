@@ -55,7 +55,11 @@ impl Shard {
         let mut left = READ_BYTES_MAX;
         loop {
             let Some(conn) = self.conns.get_mut(key) else { return };
-            if conn.flags.paused {
+            // Who does not take the answers is not asked for more; the end of the stream is still found.
+            let choked = conn.flags.blocked
+                && !conn.flags.read_closed
+                && conn.link().is_some_and(|link| self.broker.is_choked(link));
+            if conn.flags.paused || choked {
                 conn.flags.readable = true;
                 return;
             }

@@ -46,7 +46,9 @@ impl Shard {
                 self.broker.send_auth(link, ReasonCode::CONTINUE_AUTHENTICATION, &method, Some(&data));
             }
             // MQTT-4.12.1-2: the connection ends.
-            Step::Refuse(_, reason) => self.end_reauth(link, reason, "re-authentication failed"),
+            Step::Refuse(_, reason) => {
+                self.end_reauth(link, disconnect_reason(reason), "re-authentication failed")
+            }
             Step::Hash(..) => self.end_reauth(link, ReasonCode::BAD_AUTHENTICATION_METHOD, "no exchange"),
         }
     }
@@ -58,5 +60,18 @@ impl Shard {
             DisconnectCause::Administrative
         };
         self.broker.disconnect(self.now, link, reason, cause, Some(detail.into()));
+    }
+}
+
+/// What a CONNACK would say, in the words that a DISCONNECT has (section 3.14.2.1).
+fn disconnect_reason(reason: ReasonCode) -> ReasonCode {
+    match reason {
+        ReasonCode::MALFORMED_PACKET
+        | ReasonCode::PROTOCOL_ERROR
+        | ReasonCode::NOT_AUTHORIZED
+        | ReasonCode::BAD_AUTHENTICATION_METHOD
+        | ReasonCode::SERVER_BUSY => reason,
+        ReasonCode::SERVER_UNAVAILABLE => ReasonCode::SERVER_BUSY,
+        _ => ReasonCode::NOT_AUTHORIZED,
     }
 }
