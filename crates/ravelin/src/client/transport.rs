@@ -207,18 +207,16 @@ impl Transport {
 
     fn finish_tls(&mut self, deadline: Instant) -> Result<(), Error> {
         while self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
-            self.write_some()?;
+            // Reading first: what it brings may have to be answered before anything else comes.
             self.read_some()?;
-            if self.tls.as_ref().is_some_and(|tls| !tls.is_handshaking()) {
-                break;
-            }
+            self.write_some()?;
             if self.closed {
                 return Err(Error::Closed { reason: None, text: None });
             }
             if Instant::now() >= deadline {
                 return Err(Error::NoAnswer("the TLS handshake"));
             }
-            if !self.readable {
+            if !self.readable && self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
                 self.poll_until(Some(deadline))?;
             }
         }
