@@ -1,5 +1,6 @@
 //! From a message to the connections and queues of those who get it.
 
+use crate::broker::LinkId;
 use crate::journal::Kind;
 use crate::link::Link;
 use crate::message::{Message, Parts};
@@ -188,6 +189,21 @@ impl Broker {
                 }
             }
         }
+    }
+
+    /// Whether a link must not be listened to. What it is owed beyond what may wait are answers to its own packets, and
+    /// more packets would only add to them (attack 32).
+    pub fn is_choked(&self, link: LinkId) -> bool {
+        let Some(session) = self.session_of(link).and_then(|index| self.sessions.get(index)) else {
+            return false;
+        };
+        // A message may exceed the limit by its own length, which is no fault of the client's.
+        session.link.as_deref().is_some_and(|link| link.out.len() > self.outbound_max() + (64 << 10))
+    }
+
+    /// What waits for one connection has changed from `before` to `after` bytes.
+    pub fn count_outbound(&mut self, before: usize, after: usize) {
+        self.outbound_bytes = (self.outbound_bytes + after).saturating_sub(before);
     }
 
     /// Most bytes that may wait for one link just now.
