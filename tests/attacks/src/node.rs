@@ -97,7 +97,10 @@ impl Setup {
 
     /// A listener that replaces the open one: its keys but for `address`.
     pub fn listener(mut self, keys: &str) -> Setup {
-        self.listeners.push_str(&format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{keys}\n"));
+        let number = self.listeners.matches("[[listener]]").count();
+        self.listeners.push_str(&format!(
+            "[[listener]]\nname = \"l{number}\"\naddress = \"127.0.0.1:0\"\n{keys}\n"
+        ));
         self
     }
 
@@ -171,7 +174,7 @@ impl Setup {
         let data = if *data { "data = \"data\"\n" } else { "" };
         format!(
             "[node]\nworkers = 2\n{data}{listeners}\n[access]\n{access}\n{sections}\n\
-             [log]\nformat = \"json\"\n[sys]\ninterval = \"1s\"\n[limits]\n{limits}"
+             [log]\nformat = \"json\"\n[sys]\ninterval = \"0s\"\n[limits]\n{limits}"
         )
     }
 
