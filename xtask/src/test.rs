@@ -169,6 +169,7 @@ fn house(run: &mut Run) -> anyhow::Result<()> {
 }
 
 fn unit(run: &mut Run) -> anyhow::Result<()> {
+    prerequisites::peers()?;
     run.test(|program| program.package != "xtask" && !BLACK_BOX.contains(&program.package.as_str()), &[])
 }
 
