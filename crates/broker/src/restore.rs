@@ -249,7 +249,7 @@ impl Broker {
         for (filter, (options, id)) in restored.subscriptions {
             if filter.starts_with("$share/") {
                 // The limit on groups held when it was made.
-                let _ = self.share(index, &filter, options, id, false);
+                self.share(index, &filter, options, id, false);
             } else {
                 self.place(index, &filter, options, id);
             }
@@ -262,7 +262,7 @@ impl Broker {
         }
     }
 
-    /// Messages that may have been sent go into the window, with DUP set; the others wait in the queue.
+    /// Messages that were sent go into the window; the others wait in the queue. Whatever may have been sent has DUP set.
     fn requeue(
         &mut self,
         index: u32,
@@ -276,11 +276,11 @@ impl Broker {
         let base = messages.keys().next().map_or(last_seq, |first| first - 1);
         sending.continue_after(base);
         let (mut queued, mut bytes) = (0, 0);
-        // What a connected client had been sent is not known: no more than the window could hold, and in order; and all
-        // up to the last that it has answered.
+        // What a connected client had been sent is not known: acknowledgements that had not reached the disk made room for
+        // more than the window holds. All of it may have been, which is what DUP says (section 3.3.1.1).
+        sending.may_have_sent(if connected { last_seq } else { sent });
         let answered = messages.iter().rev().find(|(_, message)| message.released).map_or(0, |(seq, _)| *seq);
-        let full = if connected { base + self.limits.inflight_max as u64 } else { 0 };
-        let window_end = sent.max(answered).max(full);
+        let window_end = sent.min(base + self.limits.inflight_max as u64).max(answered);
         for (seq, message) in messages {
             if seq > window_end || !sending.window_open(seq) {
                 let Some(delivery) = message.delivery else { continue };

@@ -10,8 +10,7 @@ use crate::trie::NodeId;
 use crate::{Broker, Now, home_shard};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use ravelin_event::Refusal;
-use ravelin_mqtt::{QoS, ReasonCode, SubscribeOptions, check_filter};
+use ravelin_mqtt::{QoS, SubscribeOptions, check_filter};
 
 /// A member of a group.
 pub(crate) struct Member {
@@ -47,6 +46,8 @@ pub(crate) struct Groups {
     free: Vec<u32>,
     by_key: HashMap<Box<str>, u32, FixedState>,
     local_members: usize,
+    /// The groups that sessions of this shard are in, wherever their home is, and how many of them.
+    wanted: HashMap<Box<str>, u32, FixedState>,
     /// By token: who waits, and how many answers are due.
     pub answers: HashMap<u64, (Waiter, u16), FixedState>,
     pub last_token: u64,
@@ -58,6 +59,12 @@ impl Groups {
     /// Groups whose home is this shard.
     pub fn len(&self) -> usize {
         self.by_key.len()
+    }
+
+    /// Whether a session of this shard may not be the first of a group. Every group counts where its members are: its
+    /// home may be a shard that does not know them.
+    pub fn refuses(&self, key: &str, max: usize) -> bool {
+        self.wanted.len() >= max && !self.wanted.contains_key(key)
     }
 
     /// Shared subscriptions of this shard's sessions.
@@ -75,14 +82,10 @@ impl Broker {
         options: SubscribeOptions,
         id: u32,
         exists: bool,
-    ) -> Result<(), (ReasonCode, Refusal)> {
+    ) {
         let home = home_shard(filter, self.shards);
-        let new_group = home == self.shard && !self.groups.by_key.contains_key(filter);
-        if new_group && self.groups.by_key.len() >= self.limits.shared_groups_max {
-            return Err((ReasonCode::QUOTA_EXCEEDED, Refusal::TooManySubscriptions));
-        }
         self.sessions.index_uid(index);
-        let Some(session) = self.sessions.get_mut(index) else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(index) else { return };
         let share = Share { filter: filter.into(), options, subscription_id: id };
         match session.shares.iter_mut().find(|share| *share.filter == *filter) {
             Some(old) => *old = share,
@@ -90,6 +93,7 @@ impl Broker {
         }
         if !exists {
             self.groups.local_members += 1;
+            *self.groups.wanted.entry(filter.into()).or_insert(0) += 1;
             self.subscriptions += 1;
         }
         let member = Member {
@@ -104,7 +108,6 @@ impl Broker {
         } else {
             self.send_join(home, filter, &member);
         }
-        Ok(())
     }
 
     /// The sister shard, as a mask, that is the home of a shared filter.
@@ -157,6 +160,12 @@ impl Broker {
         let Some(at) = session.shares.iter().position(|share| *share.filter == *filter) else { return false };
         session.shares.swap_remove(at);
         self.groups.local_members -= 1;
+        if let Some(members) = self.groups.wanted.get_mut(filter) {
+            *members -= 1;
+            if *members == 0 {
+                self.groups.wanted.remove(filter);
+            }
+        }
         self.subscriptions -= 1;
         let home = home_shard(filter, self.shards);
         if home == self.shard {

@@ -81,12 +81,13 @@ impl Broker {
             Some(_) => session.shares.iter().any(|share| *share.filter == *filter),
             None => self.trie.find(filter).is_some_and(|node| session.subscriptions.get(node).is_some()),
         };
-        if full && !exists {
+        let no_group = shared.is_some() && self.groups.refuses(filter, self.limits.shared_groups_max);
+        if (full || no_group) && !exists {
             return Err((ReasonCode::QUOTA_EXCEEDED, Refusal::TooManySubscriptions));
         }
         if shared.is_some() {
             // Retained messages are not sent to a shared subscription (section 4.8.2).
-            self.share(index, filter, options, id, exists)?;
+            self.share(index, filter, options, id, exists);
         } else {
             self.place(index, filter, options, id);
             let send = match options.retain_handling {
