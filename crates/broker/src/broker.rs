@@ -37,6 +37,9 @@ impl LinkId {
     }
 }
 
+/// Most shards: sets of them are the bits of a word.
+pub const SHARDS_MAX: u16 = u64::BITS as u16;
+
 /// The shard that owns the session of a Client Identifier. The same on every run.
 pub fn home_shard(client_id: &str, shards: u16) -> u16 {
     (FixedState::with_seed(0x5241_5645_4C49_4E00).hash_one(client_id) % shards.max(1) as u64) as u16
@@ -113,7 +116,7 @@ pub struct Broker {
 impl Broker {
     /// An empty shard. `seed` makes its hash tables unpredictable to those who choose topics and identifiers.
     pub fn new(shard: u16, shards: u16, limits: Limits, authorizer: Rc<dyn Authorizer>, seed: u64) -> Broker {
-        assert!((1..=64).contains(&shards) && shard < shards, "between 1 and 64 shards");
+        assert!((1..=SHARDS_MAX).contains(&shards) && shard < shards, "between 1 and {SHARDS_MAX} shards");
         Broker {
             shard,
             shards,

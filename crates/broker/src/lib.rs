@@ -38,7 +38,7 @@ mod taken;
 mod timers;
 mod trie;
 
-pub use broker::{Authorizer, Broker, Connecting, LinkId, home_shard};
+pub use broker::{Authorizer, Broker, Connecting, LinkId, SHARDS_MAX, home_shard};
 #[doc(hidden)]
 pub use check::Held;
 pub use clock::Now;

@@ -12,7 +12,7 @@ use crate::shard::mailbox::{Mail, Mailbox, Wake};
 use crate::shard::{self, Begin, Clock, Seed};
 use crate::storage::{self, Opened};
 use crate::sys::{SysThread, SystemFigures};
-use ravelin_broker::RestoreSummary;
+use ravelin_broker::{RestoreSummary, SHARDS_MAX};
 use ravelin_event::Event;
 use ravelin_store::Store;
 use std::io;
@@ -285,10 +285,11 @@ fn restore(opened: Opened, shards: &[Starting], sink: &EventSink, clock: Clock) 
 }
 
 fn shard_count(config: &Config) -> usize {
-    match config.node.workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from).min(256),
+    let wanted = match config.node.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
-    }
+    };
+    wanted.min(usize::from(SHARDS_MAX))
 }
 
 fn log_format(config: &Config) -> Format {

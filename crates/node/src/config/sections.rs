@@ -6,6 +6,7 @@ use super::{
     AccessConfig, AuthenticationConfig, Config, Durability, Limits, LogConfig, LogFormat, NodeConfig,
     StoreConfig, SysConfig, listener,
 };
+use ravelin_broker::SHARDS_MAX;
 use ravelin_event::Level;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,7 +40,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
     let node = root.table("node", |table| NodeConfig {
         name: table.take("name").unwrap_or_else(|| "ravelin".into()),
         data: table.take::<String>("data").map(|path| base.join(path)),
-        workers: table.take_between("workers", 0, 1024).unwrap_or(0) as usize,
+        workers: table.take_between("workers", 0, u64::from(SHARDS_MAX)).unwrap_or(0) as usize,
     });
     let listeners = root.tables("listener", |table, _| listener::read(table, base));
     let authentication = root.table("authentication", |table| AuthenticationConfig {

@@ -255,6 +255,16 @@ fn errors_say_where_what_and_what_to_do() {
 }
 
 #[test]
+fn there_are_not_more_workers_than_the_core_has_shards_for() {
+    let base = "transport = \"tcp\"\naddress = \"127.0.0.1:1\"\n";
+    let with = |workers: u32| {
+        Config::parse(&format!("[node]\nworkers = {workers}\n{}", listener(base)), Path::new(""))
+    };
+    assert!(with(64).is_ok());
+    assert!(with(65).unwrap_err().to_string().contains("workers"));
+}
+
+#[test]
 fn all_errors_are_shown_at_once_with_the_line_and_a_caret() {
     let text = "[node]\nwrokers = 2\n[[listener]]\n\ttransport = 5\n";
     let shown = Config::parse(text, Path::new("")).unwrap_err().to_string();

@@ -21,7 +21,7 @@ pub struct Args {
     config: Option<PathBuf>,
 
     /// How many worker threads serve clients; 0 is one for each core. Overrides the configuration.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=256))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=i64::from(ravelin_broker::SHARDS_MAX)))]
     workers: Option<u16>,
 
     /// Everyone may do everything, unencrypted, on this loopback address. For test suites and benchmarks.
