@@ -155,7 +155,7 @@ fn write_messages(record: &mut Writer<'_>, now: Now, session: &Session, epoch: u
     let sending = &session.sending;
     record.int(sending.last_seq());
     // Nothing after this one was ever sent.
-    record.int(sending.end_seq() - 1);
+    record.int(sending.last_sent());
     let window = sending
         .window
         .iter()

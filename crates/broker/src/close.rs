@@ -149,7 +149,7 @@ impl Broker {
             will.due_ms = Some(at_ms);
             due = Some(at_ms);
         }
-        let (uid, sent) = (session.uid, session.sending.end_seq() - 1);
+        let (uid, sent) = (session.uid, session.sending.last_sent());
         let expiry_s = session.expiry_s;
         let has_will = session.will.is_some();
         if session.journaled {

@@ -301,9 +301,10 @@ impl Broker {
         self.queued -= 1;
         self.queued_bytes -= queued.delivery.message.size();
         let delivery = queued.delivery;
-        let mut id = 0;
+        let (mut id, mut dup) = (0, false);
         if delivery.qos != QoS::AtMostOnce {
             id = packet_id(queued.seq);
+            dup = session.sending.was_sent(queued.seq);
             let keep = session.durable.then(|| delivery.clone());
             let slot =
                 Slot { stage: Stage::Sent, qos: delivery.qos, counted: true, dup: false, delivery: keep };
@@ -313,7 +314,7 @@ impl Broker {
                 link.resend_at = queued.seq + 1;
             }
         }
-        self.write_delivery(now, index, &delivery, id, false);
+        self.write_delivery(now, index, &delivery, id, dup);
     }
 
     /// Sends the next message of the window again after a reconnect (MQTT-4.4.0-1). False: the client's window is full.

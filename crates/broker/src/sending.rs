@@ -71,6 +71,8 @@ pub(crate) struct Sending {
     pub queue_bytes: usize,
     /// Sequence numbers given out.
     last_seq: u64,
+    /// Messages of the queue up to here may have been sent before the node was started: they carry DUP.
+    sent_before: u64,
 }
 
 impl Sending {
@@ -101,6 +103,21 @@ impl Sending {
     /// The sequence number after the last slot.
     pub fn end_seq(&self) -> u64 {
         self.base + 1 + self.window.len() as u64
+    }
+
+    /// Messages up to here may have been sent before the restart that this follows.
+    pub fn may_have_sent(&mut self, seq: u64) {
+        self.sent_before = seq;
+    }
+
+    /// Whether a message of the queue may have been sent before.
+    pub fn was_sent(&self, seq: u64) -> bool {
+        seq <= self.sent_before
+    }
+
+    /// No message after this one was ever sent.
+    pub fn last_sent(&self) -> u64 {
+        (self.end_seq() - 1).max(self.sent_before)
     }
 
     /// Whether the window may reach to a sequence number without two messages sharing an identifier.
