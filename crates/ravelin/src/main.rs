@@ -7,10 +7,6 @@ mod client;
 mod commands;
 mod deployment;
 
-/// Many small, short-lived buffers of different sizes: what mimalloc is best at.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> std::process::ExitCode {
     cli::run()
 }
