@@ -186,7 +186,17 @@ impl<S: Read + Write> Client<S> {
         let filters = [Subscription { filter, options }];
         encode_subscribe(&mut out, self.version, 1, None, &filters, Properties::default());
         self.send(&out);
-        let suback = self.packet().expect("SUBACK");
+        // Messages may come before SUBACK (section 3.8.4): they are read later, in their order.
+        let mut early = Vec::new();
+        let suback = loop {
+            let packet = self.packet().expect("SUBACK");
+            if packet[0] >> 4 != 3 {
+                break packet;
+            }
+            early.extend(packet);
+        };
+        early.append(&mut self.received);
+        self.received = early;
         assert_eq!(suback[0], 0x90, "SUBACK: {suback:02x?}");
         assert_eq!(*suback.last().unwrap(), qos as u8, "SUBACK: {suback:02x?}");
     }
