@@ -6,7 +6,7 @@ use crate::message::{Message, Parts};
 use crate::restore::Restoring;
 use crate::retained::Retained;
 use crate::route::RouteCache;
-use crate::session::Sessions;
+use crate::session::{Sessions, extra_weight};
 use crate::share::Groups;
 use crate::taken::Taken;
 use crate::timers::{TimerKind, Timers};
@@ -103,6 +103,8 @@ pub struct Broker {
     pub(crate) queued: usize,
     pub(crate) queued_bytes: usize,
     pub(crate) subscriptions: usize,
+    /// What they weigh beyond their number.
+    pub(crate) extra_weight: usize,
     pub(crate) connected: usize,
     pub(crate) last_uid: u64,
     pub(crate) last_message_id: u64,
@@ -142,6 +144,7 @@ impl Broker {
             queued: 0,
             queued_bytes: 0,
             subscriptions: 0,
+            extra_weight: 0,
             connected: 0,
             last_uid: 0,
             last_message_id: 0,
@@ -164,6 +167,19 @@ impl Broker {
 
     pub(crate) fn link_mut(&mut self, index: u32) -> Option<&mut Link> {
         self.sessions.get_mut(index)?.link.as_deref_mut()
+    }
+
+    /// A session subscribed to a filter, or no longer does.
+    pub(crate) fn weigh(&mut self, index: u32, filter: &str, subscribed: bool) {
+        let weight = extra_weight(filter);
+        let Some(session) = self.sessions.get_mut(index).filter(|_| weight > 0) else { return };
+        if subscribed {
+            session.extra_weight += weight;
+            self.extra_weight += weight as usize;
+        } else {
+            session.extra_weight -= weight;
+            self.extra_weight -= weight as usize;
+        }
     }
 
     /// A uid that no session has had, on any shard.

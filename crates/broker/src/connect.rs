@@ -151,6 +151,7 @@ impl Broker {
             link: None,
             subscriptions: Subscriptions::default(),
             shares: Vec::new(),
+            extra_weight: 0,
             sending: Default::default(),
             received: Vec::new(),
             received_unsure: Vec::new(),

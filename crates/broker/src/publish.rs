@@ -169,7 +169,7 @@ impl Broker {
     fn retain_refusal(&mut self, index: u32, topic: &str, publish: &Publish<'_>) -> Option<ReasonCode> {
         let new = !publish.payload.is_empty();
         let full = publish.payload.len() > self.limits.retained_message_bytes_max
-            || self.retained.bytes() + publish.payload.len() > self.limits.retained_bytes_max
+            || self.retained.memory() + publish.payload.len() > self.limits.retained_bytes_max
             || self.retained.count() >= self.limits.retained_count_max && self.retained.get(topic).is_none();
         (new && full).then(|| {
             self.refused_publish(index, topic, Refusal::TooManyRetained);

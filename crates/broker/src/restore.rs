@@ -239,6 +239,7 @@ impl Broker {
             link: None,
             subscriptions: Subscriptions::default(),
             shares: Vec::new(),
+            extra_weight: 0,
             sending: Default::default(),
             received: restored.received,
             received_unsure: unsure,

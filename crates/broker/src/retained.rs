@@ -32,6 +32,8 @@ pub(crate) struct Retained {
     hasher: FixedState,
     count: usize,
     bytes: usize,
+    /// Memory of the tree without the messages.
+    tree_bytes: usize,
     /// When topics were cleared lately: an older message that arrives later from a sister shard must stay out.
     cleared: HashMap<Box<str>, u64, FixedState>,
 }
@@ -48,6 +50,7 @@ impl Retained {
             hasher: FixedState::with_seed(seed),
             count: 0,
             bytes: 0,
+            tree_bytes: 0,
             cleared: HashMap::with_hasher(FixedState::with_seed(seed)),
         }
     }
@@ -65,6 +68,11 @@ impl Retained {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Memory of the messages and of the tree that they hang in: one small message can need a node for every level.
+    pub fn memory(&self) -> usize {
+        self.bytes + self.tree_bytes
     }
 
     fn key(&self, parent: NodeId, level: &str) -> u64 {
@@ -154,6 +162,7 @@ impl Retained {
 
     fn add_child(&mut self, parent: NodeId, level: &str) -> NodeId {
         let mut node = Node::new(parent, level.into());
+        self.tree_bytes += node.size();
         node.next = self.nodes[parent as usize].first_child;
         let id = match self.free.pop() {
             Some(id) => {
@@ -196,6 +205,7 @@ impl Retained {
             if next != NONE {
                 self.nodes[next as usize].previous = previous;
             }
+            self.tree_bytes -= self.nodes[id as usize].size();
             self.nodes[id as usize] = Node::new(NONE, "".into());
             self.free.push(id);
             id = parent;
@@ -284,6 +294,11 @@ impl Node {
     fn new(parent: NodeId, level: Box<str>) -> Node {
         Node { parent, first_child: NONE, next: NONE, previous: NONE, level, stamp: 0, message: None }
     }
+
+    /// With the text of the level, as the heap holds it, and the place in the hash table.
+    fn size(&self) -> usize {
+        size_of::<Node>() + self.level.len() + 24
+    }
 }
 
 #[cfg(test)]
@@ -347,7 +362,7 @@ mod tests {
         assert!(tree.set(message("a"), 4).is_none());
         assert!(!tree.clear("a", 4));
         assert!(tree.clear("a", 6));
-        assert_eq!((tree.count(), tree.bytes()), (0, 0));
+        assert_eq!((tree.count(), tree.bytes(), tree.memory()), (0, 0, 0));
         assert!(tree.set(message("a"), 5).is_none(), "cleared later than it was set");
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Session {
     pub link: Option<Box<Link>>,
     pub subscriptions: Subscriptions,
     pub shares: Vec<Share>,
+    /// What deep and long filters weigh beyond one subscription each.
+    pub extra_weight: u32,
     pub sending: Sending,
     /// Packet Identifiers of QoS 2 messages received and not yet released.
     pub received: Vec<u16>,
@@ -55,6 +57,16 @@ pub(crate) struct Share {
     pub filter: Box<str>,
     pub options: SubscribeOptions,
     pub subscription_id: u32,
+}
+
+/// What a filter weighs beyond one subscription: 1 for every 16 levels, each of which may need a node, or for every 256
+/// bytes. Nothing for an ordinary filter.
+pub(crate) fn extra_weight(filter: &str) -> u32 {
+    if filter.len() < 16 {
+        return 0;
+    }
+    let levels = filter.bytes().filter(|byte| *byte == b'/').count();
+    (levels / 16).max(filter.len() / 256) as u32
 }
 
 /// The places in the trie where a session has subscribed. Few for most, tens of thousands for some.

@@ -85,6 +85,9 @@ impl Broker {
     ) {
         let home = home_shard(filter, self.shards);
         self.sessions.index_uid(index);
+        if !exists {
+            self.weigh(index, filter, true);
+        }
         let Some(session) = self.sessions.get_mut(index) else { return };
         let share = Share { filter: filter.into(), options, subscription_id: id };
         match session.shares.iter_mut().find(|share| *share.filter == *filter) {
@@ -167,6 +170,7 @@ impl Broker {
             }
         }
         self.subscriptions -= 1;
+        self.weigh(index, filter, false);
         let home = home_shard(filter, self.shards);
         if home == self.shard {
             self.leave(filter, uid);

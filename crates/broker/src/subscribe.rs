@@ -5,7 +5,7 @@ use crate::deliver::Fan;
 use crate::journal::Kind;
 use crate::link::PendingAck;
 use crate::message::Message;
-use crate::session::Share;
+use crate::session::{Share, extra_weight};
 use crate::trie::{Entry, NodeId};
 use crate::{Broker, Now};
 use ravelin_event::{Event, Refusal};
@@ -74,9 +74,10 @@ impl Broker {
         if !self.authorizer.may_subscribe(&session.who, plain) {
             return Err((ReasonCode::NOT_AUTHORIZED, Refusal::AccessRule));
         }
-        let full = session.subscriptions.len() + session.shares.len()
-            >= self.limits.subscriptions_per_session_max
-            || self.subscriptions >= self.limits.subscriptions_max;
+        let weight = extra_weight(filter) as usize;
+        let own = session.subscriptions.len() + session.shares.len() + session.extra_weight as usize;
+        let full = own + weight >= self.limits.subscriptions_per_session_max
+            || self.subscriptions + self.extra_weight + weight >= self.limits.subscriptions_max;
         let exists = match shared {
             Some(_) => session.shares.iter().any(|share| *share.filter == *filter),
             None => self.trie.find(filter).is_some_and(|node| session.subscriptions.get(node).is_some()),
@@ -125,6 +126,7 @@ impl Broker {
                 let position = self.trie.add(node, entry);
                 session.subscriptions.set(node, position);
                 self.subscriptions += 1;
+                self.weigh(index, filter, true);
                 if first {
                     self.tell_interest(filter, true);
                 }
@@ -257,6 +259,7 @@ impl Broker {
         }
         self.subscriptions -= 1;
         let filter = self.trie.filter(node);
+        self.weigh(index, &filter, false);
         if !self.trie.wanted_here(node) {
             self.tell_interest(&filter, false);
         }
