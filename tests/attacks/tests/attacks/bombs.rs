@@ -2,7 +2,7 @@
 
 use crate::support::{refused_after, refused_before, source};
 use ravelin_attacks::node::Setup;
-use ravelin_attacks::wire::{ack, packet, properties, subscribe, unsubscribe, user_property};
+use ravelin_attacks::wire::{DISCONNECT, ack, packet, properties, subscribe, unsubscribe, user_property};
 use ravelin_attacks::witness::Witness;
 use ravelin_attacks::{Connect, MIB, Node, Peer, Publish, Trial};
 use std::time::{Duration, Instant};
@@ -69,6 +69,7 @@ fn a18_many_deep_filters() {
     let mut node = Node::open("");
     let trial = Trial::begin(&node, 64 * MIB);
     let mut peer = Peer::connect(node.address(), &Connect::v5("deep"));
+    let mut granted = 0;
     let tail = "/a".repeat(126);
     for batch in 0..20u16 {
         let filters: Vec<(String, u8)> = (0..500)
@@ -77,7 +78,20 @@ fn a18_many_deep_filters() {
             })
             .collect();
         peer.send(&subscribe(batch + 1, &filters));
-        peer.expect(9);
+        let reasons = peer.expect(9).reasons().to_vec();
+        assert!(reasons.iter().all(|reason| [0, QUOTA_EXCEEDED].contains(reason)));
+        granted += reasons.iter().filter(|reason| **reason == 0).count();
+    }
+    // A filter of 128 levels weighs as much as nine.
+    assert!((1000..1300).contains(&granted), "{granted}");
+    node.expect("subscribe.refused", &[("why", "too_many_subscriptions")]);
+    peer.send(DISCONNECT);
+    peer.read_to_close();
+    let mut peer = Peer::connect(node.address(), &Connect::v5("shallow"));
+    for batch in 0..20u16 {
+        let filters: Vec<(String, u8)> = (0..500).map(|at| (format!("plant/{batch}/{at}/+/state"), 0)).collect();
+        peer.send(&subscribe(batch + 1, &filters));
+        assert!(peer.expect(9).reasons().iter().all(|reason| *reason == 0), "ordinary ones weigh one each");
     }
     trial.finish(&mut node);
 }
