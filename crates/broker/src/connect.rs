@@ -175,6 +175,7 @@ impl Broker {
         let window_max = connect.receive_max.unwrap_or(u16::MAX).min(self.limits.inflight_max);
         let keep_alive_s = self.keep_alive_of(connect);
         let alias_max = connect.topic_alias_max.min(self.limits.topic_alias_max);
+        let alias_bytes_max = self.limits.topic_alias_bytes_max;
         let generation = self.sessions.generation(index);
         let Some(session) = self.sessions.get_mut(index) else { return };
         session.who = connecting.principal.clone();
@@ -198,8 +199,13 @@ impl Broker {
             pending: VecDeque::new(),
             pending_base: 0,
             resend_at: session.sending.first_seq(),
-            aliases: (alias_max > 0)
-                .then(|| Box::new(Aliases { outbound_max: alias_max, ..Aliases::default() })),
+            aliases: (alias_max > 0).then(|| {
+                Box::new(Aliases {
+                    outbound_max: alias_max,
+                    bytes_max: alias_bytes_max,
+                    ..Aliases::default()
+                })
+            }),
         }));
         if keep_alive_s > 0 {
             let at_ms = now.mono_ms + keep_alive_s as u64 * 1500;

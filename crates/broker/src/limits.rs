@@ -37,6 +37,8 @@ pub struct Limits {
     pub receive_max: u16,
     /// Most topic aliases per connection and direction.
     pub topic_alias_max: u16,
+    /// Most bytes of the topics that one connection's aliases stand for, in each direction.
+    pub topic_alias_bytes_max: usize,
     /// Most bytes waiting to be written to one connection before QoS 0 messages are dropped for it.
     pub outbound_bytes_max: usize,
     /// Most bytes waiting to be written to all connections of this shard; beyond it, each may hold 64 KiB.
@@ -70,6 +72,7 @@ impl Default for Limits {
             inflight_max: 1024,
             receive_max: 1024,
             topic_alias_max: 64,
+            topic_alias_bytes_max: 64 << 10,
             outbound_bytes_max: 8 << 20,
             outbound_bytes_total_max: 512 << 20,
             will_bytes_max: 64 << 10,

@@ -58,8 +58,13 @@ pub(crate) enum PendingAck {
 pub(crate) struct Aliases {
     /// What the client's aliases mean; index 0 is alias 1.
     pub inbound: Vec<Option<Rc<str>>>,
+    /// Bytes of those topics, and of those of `outbound`.
+    pub inbound_bytes: usize,
+    pub outbound_bytes: usize,
     pub outbound: HashMap<Box<str>, u16, foldhash::fast::FixedState>,
     pub outbound_max: u16,
+    /// Most bytes of topics in each direction.
+    pub bytes_max: usize,
 }
 
 impl Aliases {
@@ -68,9 +73,11 @@ impl Aliases {
         if let Some(&alias) = self.outbound.get(topic) {
             return Some((alias, true));
         }
-        if self.outbound.len() >= self.outbound_max as usize {
+        let bytes = self.outbound_bytes + topic.len();
+        if self.outbound.len() >= self.outbound_max as usize || bytes > self.bytes_max {
             return None;
         }
+        self.outbound_bytes = bytes;
         let alias = self.outbound.len() as u16 + 1;
         self.outbound.insert(topic.into(), alias);
         Some((alias, false))

@@ -49,7 +49,10 @@ impl Broker {
                     &aliased
                 }
                 Err(reason) => {
-                    let cause = DisconnectCause::ProtocolError;
+                    let cause = match reason {
+                        ReasonCode::QUOTA_EXCEEDED => DisconnectCause::LimitExceeded,
+                        _ => DisconnectCause::ProtocolError,
+                    };
                     return self.close_link(now, index, Some(reason), cause, Some("topic alias".into()));
                 }
             },
@@ -109,8 +112,10 @@ impl Broker {
         if alias > self.limits.topic_alias_max {
             return Err(ReasonCode::TOPIC_ALIAS_INVALID);
         }
+        let bytes_max = self.limits.topic_alias_bytes_max;
         let Some(link) = self.link_mut(index) else { return Err(ReasonCode::UNSPECIFIED_ERROR) };
         let aliases = link.aliases.get_or_insert_default();
+        aliases.bytes_max = bytes_max;
         let at = alias as usize - 1;
         if aliases.inbound.len() <= at {
             aliases.inbound.resize(at + 1, None);
@@ -119,6 +124,12 @@ impl Broker {
             return aliases.inbound[at].clone().ok_or(ReasonCode::PROTOCOL_ERROR);
         }
         if aliases.inbound[at].as_deref() != Some(topic) {
+            let former = aliases.inbound[at].as_ref().map_or(0, |topic| topic.len());
+            let bytes = aliases.inbound_bytes - former + topic.len();
+            if bytes > bytes_max {
+                return Err(ReasonCode::QUOTA_EXCEEDED);
+            }
+            aliases.inbound_bytes = bytes;
             aliases.inbound[at] = Some(topic.into());
         }
         aliases.inbound[at].clone().ok_or(ReasonCode::PROTOCOL_ERROR)

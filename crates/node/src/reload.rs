@@ -78,6 +78,7 @@ pub(crate) fn core_limits(limits: &Limits, shards: usize) -> ravelin_broker::Lim
         inflight_max: narrow(limits.inflight_max),
         receive_max: narrow(limits.receive_max),
         topic_alias_max: narrow(limits.topic_alias_max),
+        topic_alias_bytes_max: size(limits.topic_alias_bytes_max),
         outbound_bytes_max: size(limits.outbound_bytes_max),
         outbound_bytes_total_max: share(limits.outbound_bytes_total_max),
         will_bytes_max: size(limits.will_bytes_max),
