@@ -235,10 +235,16 @@ fn a30_topic_aliases() {
         peers.push(peer);
     }
     for peer in &mut peers {
-        if peer.try_send(PINGREQ).is_ok() {
-            let _ = peer.read();
-        }
+        peer.is_ended_with(QUOTA_EXCEEDED);
+        node.expect_disconnected(peer.address, "limit_exceeded");
     }
+    // An alias may get another topic as often as one likes.
+    let mut peer = Peer::connect(node.address(), &Connect::v5("changing"));
+    for number in 0..100 {
+        let topic = format!("{number}/{}", "a".repeat(4000));
+        peer.send(&Publish::new(topic, "").properties(alias(1)).to_bytes());
+    }
+    peer.ping();
     trial.finish(&mut node);
 }
 
