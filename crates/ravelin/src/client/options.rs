@@ -24,9 +24,15 @@ pub struct ConnectArgs {
     /// Connect to this port [default: 1883, over TLS 8883]; 8883 turns TLS on
     #[arg(short = 'p', long, value_name = "PORT", help_heading = "Connection", conflicts_with = "url")]
     port: Option<u16>,
-    /// Take user, password, host, port and topic from a URL: mqtt(s)://[user[:password]@]host[:port][/topic], or
-    /// ws(s)://host[:port][/path] for WebSocket
-    #[arg(short = 'L', long, value_name = "URL", help_heading = "Connection")]
+    // Not a doc comment: rustdoc would take the brackets for links.
+    #[arg(
+        short = 'L',
+        long,
+        value_name = "URL",
+        help_heading = "Connection",
+        help = "Take user, password, host, port and topic from a URL: mqtt(s)://[user[:password]@]host[:port][/topic], or \
+                ws(s)://host[:port][/path] for WebSocket"
+    )]
     url: Option<String>,
     /// Carry MQTT over WebSocket, with the path /mqtt
     #[arg(long, help_heading = "Connection")]
