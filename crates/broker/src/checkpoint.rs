@@ -163,7 +163,9 @@ fn write_messages(record: &mut Writer<'_>, now: Now, session: &Session, epoch: u
         .map(|(i, slot)| (sending.first_seq() + i as u64, slot.stage, slot.qos, slot.delivery.as_ref()));
     let queue = sending.queue.iter().filter(|queued| queued.seq != 0);
     let queue = queue.map(|queued| (queued.seq, Stage::Sent, queued.delivery.qos, Some(&queued.delivery)));
-    let all: Vec<_> = window.filter(|(_, stage, ..)| *stage != Stage::Done).chain(queue).collect();
+    // A session that is journaled for its will only does not keep what it sent.
+    let kept = |&(_, stage, ..): &(u64, Stage, _, _)| session.durable && stage != Stage::Done;
+    let all: Vec<_> = window.chain(queue).filter(kept).collect();
     record.int(all.len() as u64);
     for (seq, stage, qos, delivery) in all {
         record.int(seq);

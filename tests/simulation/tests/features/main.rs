@@ -20,7 +20,7 @@ fn on_shards(test: impl Fn(Cluster)) {
 /// Connects; returns the connection and Session Present.
 fn join(cluster: &mut Cluster, login: Login) -> (Conn, bool) {
     let conn = cluster.connect(&login).expect("not refused");
-    let got = cluster.receive(conn);
+    let got = take(cluster, conn);
     // A resumed session may have its messages right behind the CONNACK: the tests that want them use `rejoin`.
     match &got[..] {
         [Got::ConnAck { present, reason: ReasonCode::SUCCESS, .. }] => (conn, *present),
