@@ -18,7 +18,7 @@ use ravelin_store::Store;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -86,6 +86,7 @@ impl Node {
         }
         let mailboxes: Arc<[_]> = mailboxes.into();
         let figures: Arc<[Arc<Mutex<Figures>>]> = (0..shards).map(|_| Arc::default()).collect();
+        let met = Arc::new(Barrier::new(shards));
         let mut starting = Vec::new();
         for (id, poll) in polls.into_iter().enumerate() {
             let (records, records_receiver) = sync_channel(REPLAY_BATCHES_MAX);
@@ -103,6 +104,7 @@ impl Node {
                 random: u64::from_le_bytes(ravelin_protect::random()?),
                 records: records_receiver,
                 begin: begin_receiver,
+                met: Arc::clone(&met),
             };
             starting.push(start_shard(seed, records, begin)?);
         }

@@ -46,7 +46,7 @@ use ravelin_store::Producer;
 use slab::{Key, Slab};
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The buffer that every socket of a shard is read into; also the most that one connection reads in a turn.
@@ -87,6 +87,8 @@ pub(crate) struct Seed {
     pub records: Receiver<Arc<Vec<u8>>>,
     /// How it went on from there.
     pub begin: Receiver<Begin>,
+    /// Where the shards meet before they serve.
+    pub met: Arc<Barrier>,
 }
 
 /// What a shard needs to begin to serve.

@@ -15,8 +15,8 @@ use ravelin_mqtt::ReasonCode;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
-use std::sync::PoisonError;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Barrier, PoisonError};
 use std::time::Duration;
 
 /// Of the waker. Above every key of a connection.
@@ -83,6 +83,7 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         next_tick_ms: 0,
         stopping: false,
     };
+    shard.meet_sisters(&seed.met);
     shard.listen()?;
     while !shard.is_done() {
         shard.turn()?;
@@ -104,6 +105,18 @@ fn records(mut batch: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 impl Shard {
+    /// Tells the sisters what the restored sessions want, and hears what theirs want, before anything is published: a
+    /// will that is due, or the first message of the first client, must find every subscriber. Twice, because the home
+    /// of a shared subscription's group tells the others about it once it has heard of the members.
+    fn meet_sisters(&mut self, met: &Barrier) {
+        for _ in 0..2 {
+            self.drain_outputs();
+            self.post_outboxes();
+            met.wait();
+            self.take_mail();
+        }
+    }
+
     fn listen(&mut self) -> io::Result<()> {
         for (index, Bound { listener, .. }) in self.bound.iter_mut().enumerate() {
             self.poll.registry().register(listener, Token(LISTENER - index), Interest::READABLE)?;
