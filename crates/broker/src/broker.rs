@@ -11,6 +11,7 @@ use crate::share::Groups;
 use crate::taken::Taken;
 use crate::timers::{TimerKind, Timers};
 use crate::trie::Trie;
+use crate::walk::Walks;
 use crate::{Limits, Now, Output, Stats};
 use foldhash::fast::FixedState;
 use ravelin_event::{DisconnectCause, Event, Principal, Refusal};
@@ -86,6 +87,7 @@ pub struct Broker {
     /// Counts changes to subscriptions without wildcards.
     pub(crate) exact_generation: u64,
     pub(crate) retained: Retained,
+    pub(crate) walks: Walks,
     pub(crate) retain_stamp: u64,
     pub(crate) groups: Groups,
     pub(crate) journal: Journal,
@@ -129,6 +131,7 @@ impl Broker {
             generation: 0,
             exact_generation: 0,
             retained: Retained::new(seed ^ 3),
+            walks: Walks::default(),
             retain_stamp: 0,
             groups: Groups::default(),
             journal: Journal::default(),
@@ -216,10 +219,11 @@ impl Broker {
         Some(link)
     }
 
-    /// The bytes that wait for a link.
+    /// The bytes that may be written to a link. None while what its CONNACK promises is not durable.
     pub fn outbound(&mut self, link: LinkId) -> Option<&mut crate::Outbound> {
         let index = self.session_of(link)?;
-        Some(&mut self.link_mut(index)?.out)
+        let link = self.link_mut(index)?;
+        (link.opens_after == 0).then_some(&mut link.out)
     }
 
     /// The shell has written all that was waiting: the buffer comes back, and more is taken from the queue.
@@ -247,7 +251,9 @@ impl Broker {
         loop {
             let index = self.dirty.pop_front()?;
             let generation = self.sessions.generation(index);
+            // One that is not open yet is listed again when it opens.
             if let Some(link) = self.link_mut(index)
+                && link.opens_after == 0
                 && std::mem::take(&mut link.dirty)
             {
                 return Some((LinkId::new(index, generation), link.token));
@@ -270,6 +276,7 @@ impl Broker {
         self.journal.set_durable(seq);
         while self.waiting.front().is_some_and(|(at, _)| *at <= seq) {
             if let Some((_, index)) = self.waiting.pop_front() {
+                self.open(index);
                 self.flush_pending(index);
                 self.pump(now, index);
             }
@@ -285,12 +292,15 @@ impl Broker {
     pub fn handle_store_failed(&mut self, _now: Now) {
         if !std::mem::replace(&mut self.store_failed, true) {
             self.event(Event::StoreFailed { error: "the log cannot be written; see store.* metrics".into() });
+            for index in self.sessions.indexes() {
+                self.open(index);
+            }
         }
     }
 
     /// When [`Broker::handle_timeout`] is due, on the monotonic clock.
     pub fn poll_timeout(&self) -> Option<u64> {
-        self.timers.next_ms()
+        self.walks.due_ms().or_else(|| self.timers.next_ms())
     }
 
     /// Does what is due.
@@ -308,6 +318,7 @@ impl Broker {
                 TimerKind::SessionExpiry => self.check_expiry(now, timer.key),
             }
         }
+        self.walk_on(now);
     }
 
     /// A client that connects and leaves again and again, or a topic that is retained again and again, leaves deadlines

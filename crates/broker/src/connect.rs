@@ -17,7 +17,8 @@ use std::rc::Rc;
 const PACKET_BYTES_MAX: u32 = 268_435_460;
 
 impl Broker {
-    /// A client has proven who it is. On success its CONNACK waits in the new link's outbound, and an earlier connection
+    /// A client has proven who it is. On success its CONNACK waits in the new link's outbound, which may be written once
+    /// [`Broker::poll_flush`] tells of it, and an earlier connection
     /// with the same Client Identifier is closed. On refusal nothing has changed and the shell sends the CONNACK.
     pub fn handle_connect(&mut self, now: Now, connecting: Connecting<'_>) -> Result<LinkId, ReasonCode> {
         self.sweep_timers();
@@ -43,6 +44,7 @@ impl Broker {
         {
             return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
         }
+        let before = self.journal.seq();
         let mut present = false;
         let index = match found {
             Some(index) => {
@@ -62,12 +64,39 @@ impl Broker {
         self.resume(now, index, &connecting, expiry_s, will, present);
         self.send_connack(index, &connecting, expiry_s, present);
         self.connected += 1;
+        self.open_when_durable(index, before);
         self.connected_event(index, connect, present);
         if present {
             self.drop_forbidden(now, index);
         }
         self.pump(now, index);
         Ok(LinkId::new(index, generation))
+    }
+
+    /// What CONNACK tells must hold after a crash: that there is a session, or that the earlier one is gone, and that the
+    /// will is published. And what is sent after it must be known to have been sent. So if the connection left records,
+    /// nothing is written to it before they are durable.
+    fn open_when_durable(&mut self, index: u32, before: u64) {
+        let seq = self.journal.seq();
+        if seq == before || self.store_failed {
+            return;
+        }
+        if let Some(link) = self.link_mut(index) {
+            link.opens_after = seq;
+            self.waiting.push_back((seq, index));
+        }
+    }
+
+    /// The records of a link's connection are durable, or never will be.
+    pub(crate) fn open(&mut self, index: u32) {
+        let until = if self.store_failed { u64::MAX } else { self.journal.durable() };
+        let Some(link) = self.link_mut(index) else { return };
+        if link.opens_after != 0 && link.opens_after <= until {
+            link.opens_after = 0;
+            if link.dirty {
+                self.dirty.push_back(index);
+            }
+        }
     }
 
     fn granted_expiry(&self, connect: &Connect<'_>) -> u32 {
@@ -188,6 +217,7 @@ impl Broker {
             token: connecting.token,
             out: Outbound::default(),
             dirty: false,
+            opens_after: 0,
             problem_info: connect.request_problem_info,
             packet_bytes_max: connect.packet_bytes_max.unwrap_or(u32::MAX).min(PACKET_BYTES_MAX),
             window_max,

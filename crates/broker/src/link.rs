@@ -14,6 +14,8 @@ pub(crate) struct Link {
     pub out: Outbound,
     /// On the list of links to flush.
     pub dirty: bool,
+    /// Nothing is written before the journal is durable up to here: CONNACK promises the session and its will. 0: it is.
+    pub opens_after: u64,
     /// The client asked not to get reason strings (MQTT-3.1.2-29).
     pub problem_info: bool,
     /// The client's Maximum Packet Size.
