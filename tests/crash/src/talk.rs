@@ -14,6 +14,8 @@ pub struct Talk {
     pub inbox: Vec<Publish>,
     /// Whether messages are acknowledged.
     pub acking: bool,
+    /// Packet Identifiers that the broker has released.
+    pub released: Vec<u16>,
 }
 
 /// A CONNECT of MQTT 5.0 with nothing special.
@@ -33,7 +35,7 @@ impl Talk {
         let version = connect.version;
         match conn.wait()? {
             Packet::ConnAck(present, 0) => {
-                let talk = Talk { conn, version, last_packet_id: 0, inbox: Vec::new(), acking: true };
+                let talk = Talk { conn, version, last_packet_id: 0, inbox: Vec::new(), acking: true, released: Vec::new() };
                 Ok((talk, present))
             }
             packet => Err(unexpected(&packet)),
@@ -48,12 +50,23 @@ impl Talk {
     /// The next packet that is not a message or part of one's delivery; those are dealt with.
     fn answer(&mut self) -> io::Result<Packet> {
         loop {
-            match self.conn.wait()? {
-                Packet::Publish(publish) => self.take(publish),
-                Packet::Ack(wire::PUBREL, id, _) => wire::ack(&mut self.conn.out, wire::PUBCOMP, id),
-                packet => return Ok(packet),
+            let packet = self.conn.wait()?;
+            if let Some(packet) = self.deal_with(packet) {
+                return Ok(packet);
             }
         }
+    }
+
+    fn deal_with(&mut self, packet: Packet) -> Option<Packet> {
+        match packet {
+            Packet::Publish(publish) => self.take(publish),
+            Packet::Ack(wire::PUBREL, id, _) => {
+                wire::ack(&mut self.conn.out, wire::PUBCOMP, id);
+                self.released.push(id);
+            }
+            packet => return Some(packet),
+        }
+        None
     }
 
     fn take(&mut self, publish: Publish) {
@@ -134,14 +147,24 @@ impl Talk {
     /// Waits until a message with this payload has come.
     pub fn await_message(&mut self, payload: &[u8]) -> io::Result<()> {
         while !self.inbox.iter().any(|publish| publish.payload == payload) {
-            match self.conn.wait()? {
-                Packet::Publish(publish) => self.take(publish),
-                Packet::Ack(wire::PUBREL, id, _) => wire::ack(&mut self.conn.out, wire::PUBCOMP, id),
-                packet => return Err(unexpected(&packet)),
+            let packet = self.conn.wait()?;
+            if let Some(packet) = self.deal_with(packet) {
+                return Err(unexpected(&packet));
             }
         }
         // What it answered must be on its way too.
         self.ping()
+    }
+
+    /// Waits until the broker has released so many messages.
+    pub fn await_released(&mut self, count: usize) -> io::Result<()> {
+        while self.released.len() < count {
+            let packet = self.conn.wait()?;
+            if let Some(packet) = self.deal_with(packet) {
+                return Err(unexpected(&packet));
+            }
+        }
+        Ok(())
     }
 
     /// Ends the connection cleanly, and waits until the broker has done so too.
