@@ -68,7 +68,7 @@ pub fn works<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIt
 }
 
 /// A command as one would type it.
-fn shown(command: &Command) -> String {
+pub fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }

@@ -1,5 +1,6 @@
 //! Project commands: `cargo xtask test`, `demo`, `soak`.
 
+mod bench;
 mod command;
 mod demo;
 mod prerequisites;
@@ -23,6 +24,8 @@ enum Command {
     Test(test::Args),
     /// Run the energy provider's scenario with five clients over mutual TLS, and say whether all held.
     Demo(demo::Args),
+    /// Compare Ravelin's speed and memory with Mosquitto's on this machine.
+    Bench(bench::Args),
     /// Run the open-ended tests for hours: simulation, crashes, fuzzing.
     Soak(soak::Args),
 }
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Soak(args) => soak::run(&args),
     };
     match result {

@@ -148,19 +148,48 @@ fn the_default_build_stays_small() {
 
 #[test]
 fn nothing_asks_a_person_to_remember_why_a_test_is_ignored() {
-    let mut folders: Vec<PathBuf> = ["crates", "tests", "fuzz", "xtask"].map(|name| root().join(name)).into();
+    for path in files(".rs") {
+        let text = std::fs::read_to_string(&path).expect("a source file");
+        let bare = text.lines().any(|line| line.trim() == "#[ignore]");
+        assert!(!bare, "{}: `#[ignore]` has a reason or does not exist", path.display());
+    }
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut broken = Vec::new();
+    for document in files(".md") {
+        let text = std::fs::read_to_string(&document).expect("a document");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap_or_default();
+            if path.is_empty() || path.contains("://") || path.contains(char::is_whitespace) {
+                continue;
+            }
+            if !document.with_file_name(path).exists() {
+                broken.push(format!(
+                    "{}: {path}",
+                    document.strip_prefix(root()).unwrap_or(&document).display()
+                ));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
+}
+
+/// Every file of the repository whose name ends so.
+fn files(ending: &str) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![root().to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in
             std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path())
         {
             let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if entry.is_dir() && !["target", "corpus", "node_modules"].contains(&name) {
+            if entry.is_dir() && !["target", "corpus", "node_modules", ".git", ".venv"].contains(&name) {
                 folders.push(entry);
-            } else if name.ends_with(".rs") {
-                let text = std::fs::read_to_string(&entry).expect("a source file");
-                let bare = text.lines().any(|line| line.trim() == "#[ignore]");
-                assert!(!bare, "{}: `#[ignore]` has a reason or does not exist", entry.display());
+            } else if name.ends_with(ending) {
+                found.push(entry);
             }
         }
     }
+    found
 }
