@@ -256,7 +256,7 @@ impl Broker {
         }
     }
 
-    fn dropped(&mut self, index: u32) {
+    pub(crate) fn dropped(&mut self, index: u32) {
         self.stats.publish_dropped += 1;
         let Some(session) = self.sessions.get_mut(index) else { return };
         session.dropped += 1;

@@ -37,6 +37,7 @@ mod subscribe;
 mod taken;
 mod timers;
 mod trie;
+mod walk;
 
 pub use broker::{Authorizer, Broker, Connecting, LinkId, SHARDS_MAX, home_shard};
 #[doc(hidden)]

@@ -212,14 +212,17 @@ impl Retained {
         }
     }
 
-    /// Calls `visit` with each retained message whose topic matches the filter.
-    pub fn matches(&self, filter: &str, mut visit: impl FnMut(&Rc<Message>)) {
+    /// Calls `visit` with each retained message whose topic matches the filter, until it returns false. Returns how many
+    /// nodes were visited.
+    pub fn matches(&self, filter: &str, mut visit: impl FnMut(&Rc<Message>) -> bool) -> usize {
+        let mut visits = 0;
         // (node, rest of the filter below it; `None` when the filter ends at the node)
         let mut stack: Vec<(NodeId, Option<&str>)> = vec![(ROOT, Some(filter))];
         while let Some((id, rest)) = stack.pop() {
+            visits += 1;
             let Some(rest) = rest else {
-                if let Some(message) = &self.nodes[id as usize].message {
-                    visit(message);
+                if !self.visit(id, &mut visit) {
+                    return visits;
                 }
                 continue;
             };
@@ -228,26 +231,27 @@ impl Retained {
                 None => (rest, None),
             };
             match level {
-                "#" => self.subtree(id, id != ROOT, &mut visit),
+                "#" => {
+                    if !self.subtree(id, &mut visits, &mut visit) {
+                        return visits;
+                    }
+                }
                 "+" => {
-                    for child in self.children(id) {
-                        // MQTT-4.7.2-1
-                        if id != ROOT || !self.nodes[child as usize].level.starts_with('$') {
-                            self.descend(child, below, &mut stack);
-                        }
-                    }
+                    // MQTT-4.7.2-1
+                    let visible =
+                        |&child: &NodeId| id != ROOT || !self.nodes[child as usize].level.starts_with('$');
+                    let before = stack.len();
+                    stack.extend(self.children(id).filter(visible).map(|child| (child, below)));
+                    visits += stack.len() - before;
                 }
-                _ => {
-                    if let Some(child) = self.child(id, level) {
-                        self.descend(child, below, &mut stack);
-                    }
-                }
+                _ => stack.extend(self.child(id, level).map(|child| (child, below))),
             }
         }
+        visits
     }
 
-    fn descend<'f>(&self, child: NodeId, below: Option<&'f str>, stack: &mut Vec<(NodeId, Option<&'f str>)>) {
-        stack.push((child, below));
+    fn visit(&self, id: NodeId, visit: &mut impl FnMut(&Rc<Message>) -> bool) -> bool {
+        self.nodes[id as usize].message.as_ref().is_none_or(visit)
     }
 
     fn children(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
@@ -261,21 +265,23 @@ impl Retained {
         })
     }
 
-    /// All below `top`, and `top` itself if `with_top` (`sport/#` matches `sport`).
-    fn subtree(&self, top: NodeId, with_top: bool, visit: &mut impl FnMut(&Rc<Message>)) {
-        if with_top && let Some(message) = &self.nodes[top as usize].message {
-            visit(message);
-        }
-        let mut stack: Vec<NodeId> = self
-            .children(top)
-            .filter(|&child| top != ROOT || !self.nodes[child as usize].level.starts_with('$'))
-            .collect();
+    /// All below `top`, and `top` itself (`sport/#` matches `sport`) unless it is the root. False: `visit` wants no more.
+    fn subtree(&self, top: NodeId, visits: &mut usize, visit: &mut impl FnMut(&Rc<Message>) -> bool) -> bool {
+        let mut stack: Vec<NodeId> = match top {
+            ROOT => self
+                .children(ROOT)
+                .filter(|&child| !self.nodes[child as usize].level.starts_with('$'))
+                .collect(),
+            _ => vec![top],
+        };
         while let Some(id) = stack.pop() {
-            if let Some(message) = &self.nodes[id as usize].message {
-                visit(message);
+            *visits += 1;
+            if !self.visit(id, visit) {
+                return false;
             }
             stack.extend(self.children(id));
         }
+        true
     }
 
     /// The message and stamp in a slot, for a checkpoint that walks all slots.
@@ -346,7 +352,10 @@ mod tests {
                 }
             }
             let mut got = Vec::new();
-            tree.matches(&filter, |message| got.push(message.topic().to_owned()));
+            tree.matches(&filter, |message| {
+                got.push(message.topic().to_owned());
+                true
+            });
             got.sort();
             let expected: Vec<_> =
                 model.keys().filter(|topic| ravelin_mqtt::matches(&filter, topic)).cloned().collect();

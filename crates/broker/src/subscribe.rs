@@ -1,10 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use crate::broker::LinkId;
-use crate::deliver::Fan;
 use crate::journal::Kind;
 use crate::link::PendingAck;
-use crate::message::Message;
 use crate::session::{Share, extra_weight};
 use crate::trie::{Entry, NodeId};
 use crate::{Broker, Now};
@@ -13,7 +11,6 @@ use ravelin_mqtt::{
     QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeOptions, Subscription, Unsubscribe,
     check_filter, encode_suback, encode_unsuback,
 };
-use std::rc::Rc;
 
 impl Broker {
     pub(crate) fn handle_subscribe(&mut self, now: Now, index: u32, subscribe: &Subscribe<'_>) {
@@ -52,7 +49,7 @@ impl Broker {
         self.expect_answers(index, number, asked);
         for (filter, options) in retained {
             if self.session_of(link).is_some() {
-                self.send_retained(now, index, &filter, options, id);
+                self.owe_retained(now, index, filter, options, id);
             }
         }
     }
@@ -169,41 +166,6 @@ impl Broker {
         self.event(event);
     }
 
-    /// Sends the retained messages of a new subscription (MQTT-3.3.1-9, -10).
-    fn send_retained(&mut self, now: Now, index: u32, filter: &str, options: SubscribeOptions, id: u32) {
-        let mut found: Vec<Rc<Message>> = Vec::new();
-        self.retained.matches(filter, |message| found.push(message.clone()));
-        let ids = (id != 0).then(|| Rc::from([id]));
-        for message in found {
-            let Some(session) = self.sessions.get(index) else { return };
-            if message.parts().expiry_left_s(now).is_err()
-                || !self.authorizer.may_receive(&session.who, message.topic())
-            {
-                continue;
-            }
-            let qos = message.qos.min(options.qos);
-            let mut fan = Fan::new(message.parts(), None, self.buffers.pop().unwrap_or_default());
-            fan.message = Some(message.clone());
-            // MQTT-3.3.1-8: RETAIN is 1 in what a new subscription gets.
-            if session.durable && qos != QoS::AtMostOnce || self.must_queue(index, qos) {
-                self.enqueue(index, qos, true, ids.clone(), &mut fan);
-            } else {
-                self.deliver_to(now, index, qos, true, ids.clone(), &mut fan);
-            }
-            if !fan.durable.is_empty() {
-                self.journal_published(now, &mut fan, None, 0, None);
-            }
-            self.recycle(fan.into_buffer());
-        }
-        self.pump(now, index);
-    }
-
-    /// Whether a retained message should wait in the queue rather than be dropped for a slow connection.
-    fn must_queue(&self, index: u32, _qos: QoS) -> bool {
-        let link = self.sessions.get(index).and_then(|session| session.link.as_deref());
-        link.is_some_and(|link| !link.has_room())
-    }
-
     pub(crate) fn handle_unsubscribe(&mut self, index: u32, unsubscribe: &Unsubscribe<'_>) {
         let mut reasons = Vec::new();
         for filter in unsubscribe.filters() {
@@ -234,6 +196,7 @@ impl Broker {
         };
         let Some(session) = self.sessions.get(index) else { return removed };
         if removed {
+            self.walks.forget(session.uid, filter);
             if session.durable {
                 let uid = session.uid;
                 self.journal.record(Kind::Unsubscribed, |record| {
