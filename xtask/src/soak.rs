@@ -3,7 +3,7 @@
 use crate::command::{build_release, cargo, root, run as run_command, target};
 use anyhow::Context;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What the command takes.
 #[derive(clap::Args)]
@@ -30,6 +30,9 @@ enum Kind {
     Fuzz,
 }
 
+/// Seeds between two looks at the clock.
+const SEEDS: u64 = 100;
+
 /// A kill and what is checked after it take about so long.
 const CRASH_RUN_MS: u64 = 500;
 
@@ -53,9 +56,17 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
 
 fn simulation(time: Duration) -> anyhow::Result<()> {
     println!("\n=== simulation: {} minutes of seeds", time.as_secs() / 60);
-    let seconds = time.as_secs().to_string();
-    let mut command = cargo(["run", "--release", "--package", "ravelin-simulation", "--", "--seconds"]);
-    run_command(command.arg(seconds))
+    let deadline = Instant::now() + time;
+    // The time of day: seeds that no soak before has had.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    let mut start = since.as_secs() * SEEDS;
+    while Instant::now() < deadline {
+        let mut command = cargo(["run", "--release", "--package", "ravelin-simulation", "--"]);
+        command.args(["--seeds", &SEEDS.to_string(), "--steps", "5000", "--start", &start.to_string()]);
+        run_command(&mut command)?;
+        start += SEEDS;
+    }
+    Ok(())
 }
 
 fn crash(time: Duration) -> anyhow::Result<()> {
