@@ -77,6 +77,8 @@ events! {
     RecordUnreadable = "store.record_unreadable", Warn { detail: String, }
     /// Writing failed; nothing more is acknowledged that must be durable.
     StoreFailed = "store.failed", Warn { error: String, }
+    /// What is written from now on is encrypted with a new key; the log is written again with it.
+    StoreKeyRotated = "store.key_rotated", Info { key: String, }
     /// The log was compacted.
     Checkpointed = "store.checkpointed", Info { bytes_before: u64, bytes_after: u64, }
 

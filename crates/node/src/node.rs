@@ -14,7 +14,7 @@ use crate::storage::{self, Opened};
 use crate::sys::{SysThread, SystemFigures};
 use ravelin_broker::{RestoreSummary, SHARDS_MAX};
 use ravelin_event::Event;
-use ravelin_store::Store;
+use ravelin_store::{KeyId, Store};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -35,6 +35,8 @@ pub struct Node {
     figures: Arc<[Arc<Mutex<Figures>>]>,
     ladder: Arc<Mutex<Ladder>>,
     store: Store,
+    /// The store's current key.
+    key: KeyId,
     storage: storage::Place,
     sink: EventSink,
     log: LogThread,
@@ -110,6 +112,7 @@ impl Node {
         }
         drop(hash_pool);
         let opened = storage.open(&config, shards)?;
+        let key = opened.key;
         let store = restore(opened, &starting, &sink, clock)?;
         let mut bound = listen::bind_all(&config, shards)?;
         let addresses = std::mem::take(&mut bound.addresses);
@@ -140,6 +143,7 @@ impl Node {
             figures,
             ladder,
             store,
+            key,
             storage,
             sink,
             log,
@@ -197,6 +201,12 @@ impl Node {
         }
         let files = config.load_files(self.storage.secret()?, self.clock.now().wall_ms / 1000)?;
         let policy = Arc::new(reload::policy(&config, files, self.mailboxes.len()));
+        if let Some(keys) = self.storage.new_keys(&config, self.key)? {
+            let key = keys.current_id();
+            self.store.rotate_key(keys)?;
+            self.key = key;
+            self.sink.emit(self.clock.now().wall_ms, Event::StoreKeyRotated { key: key.to_string() });
+        }
         self.ladder
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -262,7 +272,7 @@ fn start_shard(
 
 /// Replays the log: every record goes to every shard, which keeps what is its own.
 fn restore(opened: Opened, shards: &[Starting], sink: &EventSink, clock: Clock) -> Result<Store, Error> {
-    let Opened { store, recovery } = opened;
+    let Opened { store, recovery, .. } = opened;
     storage::report(recovery.report(), sink, clock.now().wall_ms);
     let ended = || Error::ThreadEnded { thread: "a shard" };
     let (records, bytes) = storage::replay(recovery, |batch| {

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::log::EventSink;
 use ravelin_event::Event;
 use ravelin_protect::NodeSecret;
-use ravelin_store::{Keys, Options, RealDisk, Recovery, Report, Store, push_record};
+use ravelin_store::{KeyId, Keys, Options, RealDisk, Recovery, Report, Store, push_record};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -28,6 +28,8 @@ pub(crate) struct Place {
 pub(crate) struct Opened {
     pub store: Store,
     pub recovery: Recovery,
+    /// The key that is written with.
+    pub key: KeyId,
 }
 
 impl Place {
@@ -96,8 +98,10 @@ impl Place {
             producers: shards,
             ..Options::default()
         };
-        let (store, recovery) = Store::open(Arc::new(disk), self.keys(config)?, options)?;
-        Ok(Opened { store, recovery })
+        let keys = self.keys(config)?;
+        let key = keys.current_id();
+        let (store, recovery) = Store::open(Arc::new(disk), keys, options)?;
+        Ok(Opened { store, recovery, key })
     }
 
     /// The keys that the configuration names; an open node makes its own.
@@ -110,6 +114,13 @@ impl Place {
             None => Keys::create(own),
         };
         Ok(keys?)
+    }
+
+    /// The key file as it is now, if the configuration names one and its current key is not `used`.
+    pub fn new_keys(&self, config: &Config, used: KeyId) -> Result<Option<Keys>, Error> {
+        let Some(path) = &config.store.key_file else { return Ok(None) };
+        let keys = Keys::load(path)?;
+        Ok((keys.current_id() != used).then_some(keys))
     }
 
     pub fn remove_if_temporary(&self) {

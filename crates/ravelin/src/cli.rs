@@ -31,6 +31,8 @@ enum Command {
     Client(commands::client::Args),
     /// Set, check or delete a password in a password file.
     Passwd(commands::passwd::Args),
+    /// Give the encrypted store a new key.
+    RotateKey(commands::rotate_key::Args),
     /// Check a configuration and every file it names, without serving.
     Check(commands::check::Args),
     /// Publish messages.
@@ -48,6 +50,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => commands::serve::run(args),
         Command::Client(args) => commands::client::run(args),
         Command::Passwd(args) => commands::passwd::run(args),
+        Command::RotateKey(args) => commands::rotate_key::run(args),
         Command::Check(args) => commands::check::run(args),
         Command::Pub(args) => commands::publish::run(args),
         Command::Sub(args) => commands::subscribe::run(args),

@@ -6,5 +6,6 @@ pub mod client;
 pub mod init;
 pub mod passwd;
 pub mod publish;
+pub mod rotate_key;
 pub mod serve;
 pub mod subscribe;

@@ -1,8 +1,9 @@
 //! What is kept over a stop, an end by force, and the times between.
 
 use crate::{mosquitto, publish};
-use ravelin_e2e::{Deployment, Node, output};
+use ravelin_e2e::{Deployment, Node, output, ravelin};
 use rustix::process::Signal;
+use std::time::{Duration, Instant};
 
 /// A subscriber with a session that is kept.
 fn kept(node: &Node, deployment: &Deployment, count: &str) -> Vec<String> {
@@ -66,10 +67,38 @@ fn an_end_by_force_keeps_what_was_acknowledged() {
 }
 
 #[test]
+fn a_new_key_is_taken_up_and_the_old_one_is_dropped() {
+    let deployment = Deployment::new();
+    let node = Node::serve(&deployment);
+    let expected = fill(&node, &deployment);
+    let keys = || std::fs::read_to_string(deployment.path("store.key")).expect("the key file is there");
+    let old = keys().split_whitespace().last().expect("a key").to_owned();
+
+    let told = crate::succeed(output(ravelin(["rotate-key"]).arg(deployment.dir()), b""));
+    let id =
+        told.lines().next().and_then(|line| line.rsplit(' ').next()).expect("it names the key").to_owned();
+    assert!(keys().contains(&old), "the old key is kept while it is used");
+    let start = node.mark();
+    node.reload();
+    node.wait_for(start, "store.key_rotated", |fields| fields["key"] == *id);
+    // The log is written again in the background; then nothing needs the old key.
+    let until = Instant::now() + Duration::from_secs(20);
+    while keys().contains(&old) {
+        assert!(Instant::now() < until, "the old key is still there");
+        std::thread::yield_now();
+    }
+    node.process().signal(Signal::KILL);
+    drop(node);
+
+    let node = Node::serve(&deployment);
+    assert_eq!(without_retained(kept(&node, &deployment, "21")), expected);
+}
+
+#[test]
 fn a_store_is_used_by_one_node_at_a_time() {
     let deployment = Deployment::new();
     let node = Node::serve(&deployment);
-    let second = output(ravelin_e2e::ravelin(["serve"]).arg(deployment.dir()), b"");
+    let second = output(ravelin(["serve"]).arg(deployment.dir()), b"");
     assert!(!second.status.success());
     assert!(String::from_utf8_lossy(&second.stderr).contains("in use"), "{second:?}");
     publish(&node, &deployment, &["-q", "1", "-t", "a", "-m", "b"]);
