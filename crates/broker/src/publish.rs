@@ -232,7 +232,15 @@ impl Broker {
         if needs_disk && durable {
             // What cannot be stored is not acknowledged. Those who are connected have it; the publisher sends it again.
             self.recycle(fan.into_buffer());
-            return self.answer_publish(index, publish, ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR);
+            let reason = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
+            return match self.sessions.get(index).map(|session| session.version) {
+                // An acknowledgement of 3.1.1 has no reason: whatever is answered says that all is well.
+                Some(Version::V311) => {
+                    let detail = Some("the store has failed".into());
+                    self.close_link(now, index, None, DisconnectCause::Internal, detail);
+                }
+                _ => self.answer_publish(index, publish, reason),
+            };
         }
         let mut seq = 0;
         if durable {

@@ -260,3 +260,20 @@ fn a_checkpoint_of_a_session_that_is_journaled_for_its_will_only_lost_the_will()
         assert_eq!(texts(&messages(got)), ["gone"]);
     });
 }
+
+#[test]
+fn a_message_that_could_not_be_stored_was_acknowledged_to_a_client_that_reads_no_reason() {
+    let mut c = Cluster::new(1);
+    let (s, _) = join(&mut c, Login::v5("s").kept());
+    sub(&mut c, s, "t", 1);
+    let (old, _) = join(&mut c, Login::v311("old"));
+    let (new, _) = join(&mut c, Login::v5("new"));
+    let now = c.now;
+    c.shard(0).handle_store_failed(now);
+    c.send(new, &publish(Version::V5, &Message::new("t", "x", 1).id(3)));
+    let refused = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
+    assert_eq!(at_once(&mut c, new), [Got::Ack { kind: AckKind::PubAck, id: 3, reason: refused }]);
+    c.send(old, &publish(Version::V311, &Message::new("t", "x", 1).id(3)));
+    assert_eq!(at_once(&mut c, old), []);
+    assert!(!c.is_open(old));
+}
