@@ -226,6 +226,15 @@ impl Broker {
         (link.opens_after == 0).then_some(&mut link.out)
     }
 
+    /// The shell took a packet of a link for itself (AUTH): it counts, and is a sign of life (MQTT-3.1.2-22).
+    pub fn handle_heard(&mut self, now: Now, link: LinkId) {
+        let Some(index) = self.session_of(link) else { return };
+        self.stats.packets_received += 1;
+        if let Some(link) = self.link_mut(index) {
+            link.last_heard_ms = now.mono_ms;
+        }
+    }
+
     /// The shell has written all that was waiting: the buffer comes back, and more is taken from the queue.
     pub fn handle_drained(&mut self, now: Now, link: LinkId) {
         let Some(index) = self.session_of(link) else { return };
@@ -348,7 +357,7 @@ impl Broker {
     pub fn publish_system(&mut self, now: Now, topic: &str, payload: &[u8]) {
         let parts =
             Parts { topic, forward: &[], payload, qos: QoS::AtMostOnce, retain: true, expires_ms: None };
-        self.publish_own(now, parts, false);
+        self.publish_own(now, parts, false, None);
     }
 
     /// Ends a link for a reason of the shell's.
@@ -458,5 +467,61 @@ impl Broker {
             self.sweep_timers();
         }
         Some(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ravelin_mqtt::{Sender, Version, decode};
+
+    struct Open;
+
+    impl Authorizer for Open {
+        fn may_publish(&self, _: &Principal, _: &str) -> bool {
+            true
+        }
+
+        fn may_subscribe(&self, _: &Principal, _: &str) -> bool {
+            true
+        }
+
+        fn may_receive(&self, _: &Principal, _: &str) -> bool {
+            true
+        }
+    }
+
+    fn at(mono_ms: u64) -> Now {
+        Now { mono_ms, wall_ms: 1_700_000_000_000 + mono_ms }
+    }
+
+    #[test]
+    fn a_packet_that_the_shell_takes_is_a_sign_of_life() {
+        let mut broker = Broker::new(0, 1, Limits::default(), Rc::new(Open), 7);
+        // Keep alive of 10 s, Client Identifier "a".
+        let body = b"\0\x04MQTT\x05\x02\0\x0a\0\0\x01a";
+        let decoded = decode(0x10, body, Version::V5, Sender::Client, &broker.limits.decode);
+        let Ok(ravelin_mqtt::Packet::Connect(connect)) = decoded else { panic!("{decoded:?}") };
+        let connecting = Connecting {
+            connect: &connect,
+            token: 0,
+            principal: Principal::anonymous("a"),
+            client_id_assigned: false,
+            auth_method: None,
+            auth_data: None,
+        };
+        let link = broker.handle_connect(at(0), connecting).unwrap();
+        let received = broker.stats().packets_received;
+        for second in [10, 20, 30] {
+            broker.handle_heard(at(second * 1000), link);
+            broker.handle_timeout(at(second * 1000 + 14_999));
+            assert_eq!(broker.links(), [link], "heard {second} s after CONNECT");
+        }
+        assert_eq!(broker.stats().packets_received, received + 3);
+        broker.handle_timeout(at(45_000));
+        assert!(broker.links().is_empty(), "nothing was heard for 15 s");
+        // One that is gone is not heard any more.
+        broker.handle_heard(at(45_000), link);
+        assert_eq!(broker.stats().packets_received, received + 3);
     }
 }

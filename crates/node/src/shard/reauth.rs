@@ -9,6 +9,7 @@ use ravelin_protect::Step;
 
 impl Shard {
     pub(super) fn receive_auth(&mut self, key: Key, link: LinkId, first: u8, body: &[u8]) {
+        self.broker.handle_heard(self.now, link);
         let auth = match decode(first, body, Version::V5, Sender::Client, &self.policy.core.decode) {
             Ok(Packet::Auth(auth)) => auth,
             Ok(_) => return self.end_reauth(link, ReasonCode::PROTOCOL_ERROR, "not an AUTH packet"),

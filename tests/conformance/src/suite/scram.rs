@@ -1,5 +1,7 @@
 //! Enhanced authentication with SCRAM-SHA-256 (RFC 5802 and 7677), for brokers that have it.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::context::{Context, ScramCredential};
@@ -17,6 +19,7 @@ super::tests! {
     a_client_authenticates_again @Scram: [] ["4.12.1-1" "4.12.0-5" "3.15.2-1"];
     another_method_on_authenticating_again_is_refused @Scram: [] ["4.12.1-1"];
     failing_to_authenticate_again_ends_the_connection @Scram: [] ["4.12.1-2"];
+    authenticating_again_is_a_sign_of_life @Scram: [] ["3.1.2-22"];
 }
 
 const METHOD: &str = "SCRAM-SHA-256";
@@ -186,24 +189,30 @@ fn auth_packets_keep_to_the_maximum(ctx: &Context) -> Result<()> {
 }
 
 fn a_client_authenticates_again(ctx: &Context) -> Result<()> {
-    let ScramCredential { user, password } = credential(ctx)?;
     let mut peer = authenticated(ctx)?;
     for _ in 0..2 {
-        let mut exchange = Exchange::new(ctx, user, password);
-        peer.send(&auth(0x19, METHOD, Some(&exchange.client_first())))?;
-        let server_first = challenge(&mut peer)?;
         // Other packets may pass meanwhile.
-        peer.ping()?;
-        let answer = exchange.client_final(&server_first)?;
-        peer.send(&auth(0x18, METHOD, Some(&answer)))?;
-        match peer.hear(PATIENCE)? {
-            Heard::Packet(Packet::Auth { reason: 0, properties }) => {
-                exchange.check_server_final(&properties)?
-            }
-            other => bail!("expected AUTH 0x00, got {}", other.name()),
-        }
+        authenticate_again(ctx, &mut peer, Peer::ping)?;
     }
     peer.ping()
+}
+
+fn authenticate_again(
+    ctx: &Context,
+    peer: &mut Peer,
+    meanwhile: impl Fn(&mut Peer) -> Result<()>,
+) -> Result<()> {
+    let ScramCredential { user, password } = credential(ctx)?;
+    let mut exchange = Exchange::new(ctx, user, password);
+    peer.send(&auth(0x19, METHOD, Some(&exchange.client_first())))?;
+    let server_first = challenge(peer)?;
+    meanwhile(peer)?;
+    let answer = exchange.client_final(&server_first)?;
+    peer.send(&auth(0x18, METHOD, Some(&answer)))?;
+    match peer.hear(PATIENCE)? {
+        Heard::Packet(Packet::Auth { reason: 0, properties }) => exchange.check_server_final(&properties),
+        other => bail!("expected AUTH 0x00, got {}", other.name()),
+    }
 }
 
 fn another_method_on_authenticating_again_is_refused(ctx: &Context) -> Result<()> {
@@ -224,6 +233,18 @@ fn failing_to_authenticate_again_ends_the_connection(ctx: &Context) -> Result<()
     let answer = exchange.client_final(&server_first)?;
     peer.send(&auth(0x18, METHOD, Some(&answer)))?;
     peer.closed(&[0x80, 0x82, 0x83, 0x87])
+}
+
+fn authenticating_again_is_a_sign_of_life(ctx: &Context) -> Result<()> {
+    let ScramCredential { user, password } = credential(ctx)?;
+    let (mut peer, _) = begin(ctx, user, password, ctx.connect().keep_alive(2))?;
+    peer.accepted()?;
+    // Each pause is shorter than the keep alive, all of them are longer than one and a half.
+    for _ in 0..4 {
+        std::thread::sleep(Duration::from_secs(1));
+        authenticate_again(ctx, &mut peer, |_| Ok(()))?;
+    }
+    peer.ping()
 }
 
 #[cfg(test)]
