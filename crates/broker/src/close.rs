@@ -149,18 +149,7 @@ impl Broker {
             will.due_ms = Some(at_ms);
             due = Some(at_ms);
         }
-        let (uid, sent) = (session.uid, session.sending.last_sent());
-        let expiry_s = session.expiry_s;
-        let has_will = session.will.is_some();
-        if session.journaled {
-            self.journal.record(Kind::Disconnected, |record| {
-                record.int(uid);
-                record.int(now.wall_ms);
-                record.int(expiry_s as u64);
-                record.u8(has_will as u8);
-                record.int(sent);
-            });
-        }
+        self.journal_disconnected(now, index);
         self.share_state(index, false);
         match due {
             Some(at_ms) if at_ms <= now.mono_ms => self.publish_will(now, index),
@@ -169,6 +158,18 @@ impl Broker {
             }
             None => {}
         }
+    }
+
+    /// Journals that a session has no connection from now on.
+    pub(crate) fn journal_disconnected(&mut self, now: Now, index: u32) {
+        let Some(session) = self.sessions.get(index).filter(|session| session.journaled) else { return };
+        self.journal.record(Kind::Disconnected, |record| {
+            record.int(session.uid);
+            record.int(now.wall_ms);
+            record.int(session.expiry_s as u64);
+            record.u8(session.will.is_some() as u8);
+            record.int(session.sending.last_sent());
+        });
     }
 
     /// Ends a session: its will is due at once (MQTT-3.1.3-9), its subscriptions and messages go.

@@ -12,7 +12,7 @@ use crate::taken::{Origin, Part};
 use crate::timers::{Timer, TimerKind};
 use crate::{Broker, Now, RestoreSummary, home_shard};
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use ravelin_event::Principal;
 use ravelin_mqtt::{QoS, SubscribeOptions, Version};
 use std::collections::BTreeMap;
@@ -38,6 +38,8 @@ type Read<T> = Result<T, RestoreError>;
 pub(crate) struct Restoring {
     sessions: BTreeMap<u64, Restored>,
     bodies: HashMap<u64, Rc<Message>, FixedState>,
+    /// The sessions of all shards.
+    alive: HashSet<u64, FixedState>,
 }
 
 struct Restored {
@@ -103,6 +105,7 @@ impl Broker {
             Kind::SessionEnded => {
                 let uid = reader.int()?;
                 restoring.sessions.remove(&uid);
+                restoring.alive.remove(&uid);
                 self.taken.forget(uid);
             }
             _ => {
@@ -118,6 +121,7 @@ impl Broker {
     fn restore_session(&mut self, now: Now, reader: &mut Reader<'_>, restoring: &mut Restoring) -> Read<()> {
         let uid = reader.int()?;
         self.last_uid = self.last_uid.max(uid);
+        restoring.alive.insert(uid);
         let client_id: Box<str> = reader.text()?.into();
         let session = Restored::read(now, reader, &client_id, restoring, &mut self.last_message_id)?;
         if home_shard(&client_id, self.shards) == self.shard {
@@ -204,6 +208,8 @@ impl Broker {
     pub fn finish_restore(&mut self, now: Now) -> RestoreSummary {
         let mut summary = RestoreSummary { retained: self.retained.count() as u64, ..Default::default() };
         let Some(restoring) = self.restoring.take() else { return summary };
+        // A record of this shard may stand behind the one that ended the publisher's session on another.
+        self.taken.retain(|uid| restoring.alive.contains(&uid));
         for (uid, restored) in restoring.sessions {
             if self.sessions.find(&restored.who.client_id).is_some() {
                 continue;
@@ -256,6 +262,10 @@ impl Broker {
             }
         }
         self.requeue(index, restored.messages, restored.last_seq, restored.connected, restored.sent);
+        if restored.connected && restored.expiry_s > 0 {
+            // Delays run from this start on, also if the process dies again before they have passed.
+            self.journal_disconnected(now, index);
+        }
         let generation = self.sessions.generation(index);
         self.timers.push(Timer { at_ms: expires_ms, key: index, generation, kind: TimerKind::SessionExpiry });
         if let Some(at_ms) = due_ms {

@@ -45,6 +45,11 @@ impl Taken {
         keys.iter().filter_map(|key| self.0.remove(key)).map(|part| part.journaled).reduce(|a, b| a || b)
     }
 
+    /// Keeps the messages of some publishers.
+    pub fn retain(&mut self, mut keep: impl FnMut(u64) -> bool) {
+        self.0.retain(|(uid, ..), _| keep(*uid));
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (Origin, u64, &Part)> {
         self.0.iter().map(|(&(uid, packet_id, scope), part)| ((uid, packet_id), scope, part))
     }

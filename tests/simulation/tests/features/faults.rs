@@ -277,3 +277,44 @@ fn a_message_that_could_not_be_stored_was_acknowledged_to_a_client_that_reads_no
     assert_eq!(at_once(&mut c, old), []);
     assert!(!c.is_open(old));
 }
+
+#[test]
+fn delays_began_anew_with_every_restart() {
+    on_shards(|mut c| {
+        let shards = c.shards();
+        let (w, _) = join(&mut c, Login::v5("w").kept());
+        sub(&mut c, w, "will", 1);
+        join(&mut c, Login::v5("a").kept().with_will(Message::new("will", "gone", 1), 10));
+        join(&mut c, Login { expiry_s: Some(10), ..Login::v5("b").kept() });
+        for _ in 0..4 {
+            c.restart(shards);
+            c.advance(2_500);
+        }
+        c.restart(shards);
+        c.advance(0);
+        let (_, got) = rejoin(&mut c, Login::v5("w").kept());
+        assert_eq!(texts(&messages(got)), ["gone"]);
+        assert_eq!(c.stats().iter().map(|stats| stats.sessions).sum::<u64>(), 2, "w and a");
+    });
+}
+
+#[test]
+fn a_message_of_a_publisher_long_gone_was_kept_for_ever() {
+    let mut c = Cluster::new(3);
+    let (p, _) = pair(&mut c);
+    c.send(p, &publish(Version::V5, &Message::new("t", "x", 2).id(3)));
+    let home = ravelin_broker::home_shard("p", 3);
+    for to in 0..3 {
+        while c.deliver_mail(home, to) {}
+    }
+    c.send(p, &[0xE0, 7, 0, 5, 0x11, 0, 0, 0, 0]);
+    // The end of the session reaches the disk before what the sisters did with the message.
+    c.sync(home, usize::MAX);
+    for shard in 0..3 {
+        c.sync(shard, usize::MAX);
+    }
+    c.crash(&mut ravelin_simulation::Random::new(1), 3);
+    for shard in 0..3 {
+        assert_eq!(c.shard(shard).held().taken, 0);
+    }
+}
