@@ -340,24 +340,40 @@ impl Broker {
         })
     }
 
-    /// Publishes a message of the broker's own: a will or `$SYS`. `durable`: it is journaled if it must be.
-    pub(crate) fn publish_own(&mut self, now: Now, parts: Parts<'_>, durable: bool) {
+    /// Publishes a message of the broker's own: a will or `$SYS`. `durable`: it is journaled if it must be. With an origin
+    /// no shard takes it twice, and the answer tells whom to wait for.
+    pub(crate) fn publish_own(
+        &mut self,
+        now: Now,
+        parts: Parts<'_>,
+        durable: bool,
+        origin: Option<Origin>,
+    ) -> Asked {
         let route = self.route(parts.topic);
         let mut fan = Fan::new(parts, None, self.buffers.pop().unwrap_or_default());
         let stamp = parts.retain.then(|| self.next_stamp(now));
-        self.fan_out(now, &route, &mut fan);
-        if !fan.durable.is_empty() || durable && stamp.is_some() {
-            self.journal_published(now, &mut fan, None, 0, stamp.filter(|_| durable));
+        let known = origin.and_then(|origin| Some(self.taken.get(origin, 0)?.members.clone()));
+        match known {
+            Some(members) => fan.shared = members,
+            None => self.fan_out(now, &route, &mut fan),
+        }
+        let stored = !fan.durable.is_empty() || origin.is_some() && !fan.shared.is_empty();
+        if stored || durable && stamp.is_some() {
+            if let Some(origin) = origin {
+                self.taken.insert(origin, 0, Part { journaled: true, members: fan.shared.clone() });
+            }
+            self.journal_published(now, &mut fan, origin, 0, stamp.filter(|_| durable));
         }
         if let Some(stamp) = stamp {
             self.retain(parts, stamp);
         }
         let remote = if stamp.is_some() { self.all_sisters() } else { route.remote };
-        self.forward_own(now, &fan, remote, stamp);
+        let asked = self.forward_own(now, &fan, remote, stamp, origin);
         for index in std::mem::take(&mut fan.pump) {
             self.pump(now, index);
         }
         self.recycle(fan.into_buffer());
+        asked
     }
 
     /// A stamp later than any that this shard has seen, different from those of other shards.

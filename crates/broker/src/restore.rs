@@ -8,7 +8,7 @@ use crate::journal::{Kind, Reader};
 use crate::message::Message;
 use crate::sending::{Delivery, Queued, Slot, Stage};
 use crate::session::{Session, StoredWill, Subscriptions};
-use crate::taken::{Origin, Part};
+use crate::taken::{Origin, Part, WILL};
 use crate::timers::{Timer, TimerKind};
 use crate::{Broker, Now, RestoreSummary, home_shard};
 use foldhash::fast::FixedState;
@@ -110,6 +110,9 @@ impl Broker {
             }
             _ => {
                 let uid = reader.int()?;
+                if matches!(kind, Kind::WillGone | Kind::Connected) {
+                    self.taken.release((uid, WILL));
+                }
                 if let Some(session) = restoring.sessions.get_mut(&uid) {
                     session.apply(now, kind, &mut reader)?;
                 }
@@ -146,6 +149,7 @@ impl Broker {
         if origin.0 != 0 {
             self.restore_taken(shard, shards, origin, scope, members);
             if let Some(publisher) = restoring.sessions.get_mut(&origin.0)
+                && origin.1 != WILL
                 && !publisher.received.contains(&origin.1)
             {
                 publisher.received.push(origin.1);
@@ -210,7 +214,8 @@ impl Broker {
         let Some(restoring) = self.restoring.take() else { return summary };
         // A record of this shard may stand behind the one that ended the publisher's session on another.
         self.taken.retain(|uid| restoring.alive.contains(&uid));
-        for (uid, restored) in restoring.sessions {
+        // The newest first: the record of an earlier one's end waits until all who get its will have it.
+        for (uid, restored) in restoring.sessions.into_iter().rev() {
             if self.sessions.find(&restored.who.client_id).is_some() {
                 continue;
             }
@@ -253,6 +258,7 @@ impl Broker {
             expires_ms: Some(expires_ms),
             dropped: 0,
         });
+        self.sessions.index_uid(index);
         for (filter, (options, id)) in restored.subscriptions {
             if filter.starts_with("$share/") {
                 // The limit on groups held when it was made.

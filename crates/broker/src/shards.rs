@@ -96,9 +96,21 @@ impl Broker {
         if token == 0 { Asked::default() } else { Asked { shards: asked, token } }
     }
 
-    /// Sends the broker's own message; nobody waits for an answer.
-    pub(crate) fn forward_own(&mut self, now: Now, fan: &Fan<'_>, remote: u64, stamp: Option<u64>) {
-        self.forward_with(now, fan, remote, stamp, None, 0);
+    /// Sends the broker's own message. Only for a will somebody waits for an answer.
+    pub(crate) fn forward_own(
+        &mut self,
+        now: Now,
+        fan: &Fan<'_>,
+        remote: u64,
+        stamp: Option<u64>,
+        origin: Option<Origin>,
+    ) -> Asked {
+        if remote == 0 && fan.shared.is_empty() {
+            return Asked::default();
+        }
+        let token = if origin.is_some() { self.next_token() } else { 0 };
+        let asked = self.forward_with(now, fan, remote, stamp, origin, token);
+        if token == 0 { Asked::default() } else { Asked { shards: asked, token } }
     }
 
     fn forward_with(
@@ -314,7 +326,8 @@ impl Broker {
         match waiter {
             Waiter::Link(link, number) => self.shard_answered(link, number),
             Waiter::Shard { shard, token, seq } if last => self.answer_after(shard, token, seq),
-            Waiter::Shard { .. } => {}
+            Waiter::Will { uid, ended } if last => self.journal_will_gone(uid, ended),
+            Waiter::Shard { .. } | Waiter::Will { .. } => {}
         }
     }
 

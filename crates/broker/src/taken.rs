@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 /// What names a QoS 2 message while it is under way: the publisher's uid and the Packet Identifier.
 pub(crate) type Origin = (u64, u16);
 
+/// Stands for the Packet Identifier of a session's will, which is no Packet Identifier.
+pub(crate) const WILL: u16 = 0;
+
 /// What this shard did with a message.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Part {
