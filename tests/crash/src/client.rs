@@ -145,7 +145,7 @@ impl Client {
         let turned = conn.turn();
         let mut moved = matches!(turned, Ok(true));
         loop {
-            let packet = match self.conn.as_mut().map(Conn::next) {
+            let packet = match self.conn.as_mut().map(Conn::next_packet) {
                 Some(Ok(Some(packet))) => packet,
                 Some(Ok(None)) | None => break,
                 Some(Err(error)) => {

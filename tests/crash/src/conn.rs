@@ -28,7 +28,7 @@ impl Conn {
     }
 
     /// Writes what waits, reads what is there. An error is the end of the connection; what came before it can still be
-    /// taken with [`Conn::next`].
+    /// taken with [`Conn::next_packet`].
     pub fn turn(&mut self) -> io::Result<bool> {
         let mut moved = self.read()?;
         while !self.out.is_empty() {
@@ -74,8 +74,8 @@ impl Conn {
     }
 
     /// The next packet that has come.
-    pub fn next(&mut self) -> io::Result<Option<Packet>> {
-        self.frames.next(self.version)
+    pub fn next_packet(&mut self) -> io::Result<Option<Packet>> {
+        self.frames.next_packet(self.version)
     }
 
     /// Waits for the next packet.
@@ -83,7 +83,7 @@ impl Conn {
         let until = Instant::now() + STEP_MAX;
         loop {
             let turned = self.turn();
-            if let Some(packet) = self.next()? {
+            if let Some(packet) = self.next_packet()? {
                 return Ok(packet);
             }
             if !turned? {

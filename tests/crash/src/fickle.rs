@@ -58,9 +58,10 @@ impl Fickle {
         prober.publish(&self.fence_topic(), fence.as_bytes(), 1, false)?;
         talk.await_message(fence.as_bytes())?;
         for (topic, state) in &mut self.topics {
-            let got = talk.inbox.iter().any(|publish| {
-                publish.topic == *topic && publish.payload == word.as_bytes()
-            });
+            let got = talk
+                .inbox
+                .iter()
+                .any(|publish| publish.topic == *topic && publish.payload == word.as_bytes());
             let seen = if got { State::On } else { State::Off };
             if *state != State::Unsure && *state != seen {
                 ledger.fault(format!("{}: {topic} was acknowledged as {state:?} and is {seen:?}", self.id));
@@ -95,7 +96,7 @@ impl Fickle {
         let Some(conn) = &mut self.conn else { return false };
         let turned = conn.turn();
         let mut moved = matches!(turned, Ok(true));
-        while let Some(Ok(Some(packet))) = self.conn.as_mut().map(Conn::next) {
+        while let Some(Ok(Some(packet))) = self.conn.as_mut().map(Conn::next_packet) {
             moved = true;
             self.handle(ledger, packet);
         }

@@ -145,7 +145,8 @@ impl Ledger {
     pub fn recognise(&mut self, reader: &str, publish: &Publish) -> Verdict {
         self.deliveries += 1;
         let Some(name) = self.name_of(&publish.payload) else {
-            let start = String::from_utf8_lossy(&publish.payload[..publish.payload.len().min(60)]).into_owned();
+            let start =
+                String::from_utf8_lossy(&publish.payload[..publish.payload.len().min(60)]).into_owned();
             self.fault(format!("{reader} got what nobody published, on {}: {start}", publish.topic));
             return Verdict::Unknown;
         };
@@ -223,7 +224,8 @@ impl Reader {
             // Sent once, so there is one copy in the broker, with one Packet Identifier.
             if first.packet_id != id {
                 let was = first.packet_id;
-                ledger.fault(format!("{of}: {name:?} (QoS 1) came again with packet id {id} instead of {was}"));
+                ledger
+                    .fault(format!("{of}: {name:?} (QoS 1) came again with packet id {id} instead of {was}"));
             }
             if !publish.dup {
                 ledger.fault(format!("{of}: {name:?} (QoS 1) came again without DUP"));

@@ -63,6 +63,28 @@ pub fn binary() -> PathBuf {
 impl Node {
     /// Starts a node on the data directory and waits until it listens. `Err(Refusal)` if it ended instead.
     pub fn start(data: &Path, workers: u16, durability: Durability) -> Result<Node, Refusal> {
+        let mut node = Node::spawn(data, workers, durability);
+        match node.await_listening() {
+            Some(address) => {
+                node.address = address;
+                Ok(node)
+            }
+            None => {
+                let _ = node.child.kill();
+                let code = node.child.wait().ok().and_then(|status| status.code());
+                Err(Refusal { code, log: std::mem::take(&mut node.log).join("\n") })
+            }
+        }
+    }
+
+    /// Starts a node and kills it after so long, however far it is.
+    pub fn start_and_kill(data: &Path, workers: u16, durability: Durability, after: Duration) {
+        let mut node = Node::spawn(data, workers, durability);
+        std::thread::sleep(after);
+        node.kill();
+    }
+
+    fn spawn(data: &Path, workers: u16, durability: Durability) -> Node {
         let mut command = Command::new(binary());
         command.arg("serve");
         match durability {
@@ -85,18 +107,7 @@ impl Node {
                 }
             }
         });
-        let mut node = Node { child, address: ([127, 0, 0, 1], 0).into(), lines, log: Vec::new() };
-        match node.await_listening() {
-            Some(address) => {
-                node.address = address;
-                Ok(node)
-            }
-            None => {
-                let _ = node.child.kill();
-                let code = node.child.wait().ok().and_then(|status| status.code());
-                Err(Refusal { code, log: std::mem::take(&mut node.log).join("\n") })
-            }
-        }
+        Node { child, address: ([127, 0, 0, 1], 0).into(), lines, log: Vec::new() }
     }
 
     fn await_listening(&mut self) -> Option<SocketAddr> {

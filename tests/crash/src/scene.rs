@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// Nothing comes any more: what is missing then is lost.
 const SILENCE: Duration = Duration::from_secs(3);
+/// Bytes of the largest messages where the log must grow quickly, and how many there are in a round at most.
+const BULK_BYTES_MAX: usize = 500_000;
+const BULK_QUOTA: usize = 2000;
 
 /// When a node is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,9 @@ struct Scene {
     wills: Wills,
     started: Instant,
     starts: Duration,
+    /// Kills at a change of the log's segments, and how often its oldest segment was removed.
+    hits: u32,
+    compactions: u32,
 }
 
 /// Runs a plan and panics with all that was wrong. The seed is `RAVELIN_CRASH_SEED`, else a new one.
@@ -119,9 +125,17 @@ impl Scene {
             clients.push(Client::new(id(&format!("writer{i}")), version).writes(&streams));
         }
         let kept: Vec<usize> = (0..6).map(|i| stream("keep", format!("{i}"), 1 + i % 2)).collect();
-        for stream in &mut ledger.streams {
+        for stream in ledger.streams.iter_mut().filter(|stream| !stream.topic.contains("/bulk/")) {
             stream.ordered = stream.topic.contains("/ward/");
             stream.retained = stream.topic.contains("/keep/");
+        }
+        if matches!(plan.kill, Kill::AtCheckpoint(_)) {
+            // So much passes through that the log is compacted again and again; nobody lets it pile up.
+            let bulk = ledger.add_stream(format!("{mark}/bulk/0"), 1, BULK_BYTES_MAX);
+            ledger.streams[bulk].ordered = true;
+            clients.push(Client::new(id("bulkwriter"), Version::V5).writes(&[bulk]));
+            let filter = format!("{mark}/bulk/#");
+            clients.push(Client::new(id("bulkreader"), Version::V5).reads(&filter, 1, None));
         }
         let keeper = clients.len();
         clients.push(Client::new(id("keeper"), Version::V5).writes(&kept));
@@ -143,8 +157,8 @@ impl Scene {
             clients.push(Client::new(id(name), version).reads(filter, qos, receive_max));
         }
         // One that does both.
-        clients[1] = std::mem::replace(&mut clients[1], Client::new(String::new(), Version::V5))
-            .reads(&ward, 2, None);
+        clients[1] =
+            std::mem::replace(&mut clients[1], Client::new(String::new(), Version::V5)).reads(&ward, 2, None);
         Scene {
             fickle: (0..2).map(|i| Fickle::new(format!("{mark}-fickle{i}"), 4)).collect(),
             plan,
@@ -158,6 +172,8 @@ impl Scene {
             wills: Wills::default(),
             started: Instant::now(),
             starts: Duration::ZERO,
+            hits: 0,
+            compactions: 0,
         }
     }
 
@@ -175,6 +191,10 @@ impl Scene {
     fn start(&mut self, round: u32, durability: Durability) -> io::Result<()> {
         let workers = self.plan.workers[round as usize % self.plan.workers.len()];
         self.ledger.place = format!("round {round} ({workers} workers)");
+        if round > 0 && self.rng.percent(10) {
+            let after = Duration::from_millis(self.rng.below(80));
+            Node::start_and_kill(&self.data, workers, durability, after);
+        }
         let before = Instant::now();
         let node = Node::start(&self.data, workers, durability)
             .map_err(|refusal| io::Error::other(format!("the node does not start: {refusal:?}")))?;
@@ -221,22 +241,28 @@ impl Scene {
         let begun = Instant::now();
         match self.plan.kill {
             Kill::Within(most_ms) => {
-                let until = begun + Duration::from_millis(self.rng.below(most_ms + 1));
-                self.spin_until(until, |_| false);
+                let (a, b) = (self.rng.below(most_ms + 1), self.rng.below(most_ms + 1));
+                if self.rng.percent(30) {
+                    self.spin_until(begun + Duration::from_millis(a.min(b)), |_| false);
+                    self.reconnect_some();
+                    self.spin_until(begun + Duration::from_millis(a.max(b)), |_| false);
+                } else {
+                    self.spin_until(begun + Duration::from_millis(a), |_| false);
+                }
             }
             Kill::AtCheckpoint(most_ms) => {
-                let before = segments(&self.data);
                 let skip = self.rng.below(2) as usize;
-                let mut changes = 0;
-                let mut last = before;
+                let (mut last, mut changes) = (segments(&self.data), 0);
                 self.spin_until(begun + Duration::from_secs(3), |scene| {
                     let found = segments(&scene.data);
                     if found != last {
                         changes += 1;
+                        scene.compactions += (found.first() != last.first()) as u32;
                         last = found;
                     }
                     changes > skip
                 });
+                self.hits += (changes > skip) as u32;
                 let until = Instant::now() + Duration::from_millis(self.rng.below(most_ms + 1));
                 self.spin_until(until, |_| false);
             }
@@ -252,7 +278,8 @@ impl Scene {
         let address = self.address();
         for client in &mut self.clients {
             let seldom = client.id.contains("seldom");
-            let always = client.id.contains("always") || client.id.contains("writer");
+            let bulk = client.id.contains("bulk");
+            let always = bulk || client.id.contains("always") || client.id.contains("writer");
             if !always && self.rng.percent(if seldom { 80 } else { 20 }) {
                 continue;
             }
@@ -264,6 +291,10 @@ impl Scene {
             };
             client.window = [1, 8, 40][self.rng.below(3) as usize];
             client.quota = if client.streams.is_empty() { 0 } else { self.plan.quota };
+            if bulk {
+                (client.acking, client.window) = (Acking::Prompt, 8);
+                client.quota = if client.streams.is_empty() { 0 } else { BULK_QUOTA };
+            }
             client.connect(address);
         }
         for fickle in &mut self.fickle {
@@ -274,6 +305,16 @@ impl Scene {
         }
         if self.rng.percent(30) {
             self.wills.break_one();
+        }
+    }
+
+    /// Some connections break and are made anew while the node runs.
+    fn reconnect_some(&mut self) {
+        let address = self.address();
+        for client in &mut self.clients {
+            if client.is_connected() && self.rng.percent(25) {
+                client.connect(address);
+            }
         }
     }
 
@@ -379,9 +420,8 @@ impl Scene {
             client.window = 20;
             client.connect(address);
         }
-        let settled = |scene: &mut Scene| {
-            scene.clients.iter().all(Client::is_idle) && scene.missing().is_empty()
-        };
+        let settled =
+            |scene: &mut Scene| scene.clients.iter().all(Client::is_idle) && scene.missing().is_empty();
         let until = Instant::now() + DRAIN_MAX;
         let (mut deliveries, mut last) = (0, Instant::now());
         while Instant::now() < until && last.elapsed() < SILENCE && !settled(self) {
@@ -395,9 +435,12 @@ impl Scene {
         for fault in self.missing() {
             self.ledger.fault(fault);
         }
-        let stuck: Vec<String> = self.clients.iter().filter(|client| !client.is_idle()).map(|client| {
-            format!("{} is not done: {} messages under way", client.id, client.under_way())
-        }).collect();
+        let stuck: Vec<String> = self
+            .clients
+            .iter()
+            .filter(|client| !client.is_idle())
+            .map(|client| format!("{} is not done: {} messages under way", client.id, client.under_way()))
+            .collect();
         stuck.into_iter().for_each(|fault| self.ledger.fault(fault));
         self.check_withdrawn();
         self.check_retained()
@@ -408,8 +451,8 @@ impl Scene {
         let mut faults = Vec::new();
         for client in &self.clients {
             let Some((filter, _)) = &client.filter else { continue };
-            let folder = [("/ward/", "/ward/"), ("/will/", "/will/")];
-            let Some((_, folder)) = folder.iter().find(|(part, _)| filter.contains(part)) else { continue };
+            let folder = ["/ward/", "/will/", "/bulk/"].into_iter().find(|folder| filter.contains(folder));
+            let Some(folder) = folder else { continue };
             let missing: Vec<_> =
                 client.reader.missing(&self.ledger, |stream| stream.topic.contains(folder)).collect();
             if !missing.is_empty() {
@@ -450,11 +493,13 @@ impl Scene {
         let Ledger { deliveries, redeliveries, .. } = self.ledger;
         println!(
             "{} (seed {}): {:.1} s, {published} messages, {deliveries} deliveries, {redeliveries} of them again, \
-             mean start {:.0} ms",
+             mean start {:.0} ms, {} kills at a new or removed segment, {} checkpoints ended",
             self.plan.name,
             self.seed,
             self.started.elapsed().as_secs_f64(),
             self.starts.as_secs_f64() * 1000.0 / (self.plan.kills + 2) as f64,
+            self.hits,
+            self.compactions,
         );
     }
 }

@@ -35,7 +35,14 @@ impl Talk {
         let version = connect.version;
         match conn.wait()? {
             Packet::ConnAck(present, 0) => {
-                let talk = Talk { conn, version, last_packet_id: 0, inbox: Vec::new(), acking: true, released: Vec::new() };
+                let talk = Talk {
+                    conn,
+                    version,
+                    last_packet_id: 0,
+                    inbox: Vec::new(),
+                    acking: true,
+                    released: Vec::new(),
+                };
                 Ok((talk, present))
             }
             packet => Err(unexpected(&packet)),

@@ -61,7 +61,8 @@ impl Wills {
     pub fn come_and_go(&mut self, address: SocketAddr, ledger: &mut Ledger, rng: &mut Rng) -> io::Result<()> {
         let (name, will) = self.make(ledger, rng);
         let id = format!("{}-will-{}", ledger.marker, self.made);
-        let connect = Connect { will: Some(&will), ..plain(&id, true, if rng.percent(50) { 3600 } else { 0 }) };
+        let connect =
+            Connect { will: Some(&will), ..plain(&id, true, if rng.percent(50) { 3600 } else { 0 }) };
         let (talk, _) = Talk::connect(address, &connect)?;
         talk.disconnect();
         self.left.push(name);
@@ -82,7 +83,7 @@ impl Wills {
         self.connected.retain_mut(|mourner| {
             let turned = mourner.conn.turn();
             moved |= matches!(turned, Ok(true));
-            while let Ok(Some(packet)) = mourner.conn.next() {
+            while let Ok(Some(packet)) = mourner.conn.next_packet() {
                 match packet {
                     Packet::ConnAck(_, 0) => ledger.message(mourner.will).acked = true,
                     packet => ledger.fault(format!("will {:?}: unexpected: {packet:?}", mourner.will)),

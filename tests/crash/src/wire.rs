@@ -203,7 +203,7 @@ impl Frames {
     }
 
     /// The next complete packet.
-    pub fn next(&mut self, version: Version) -> io::Result<Option<Packet>> {
+    pub fn next_packet(&mut self, version: Version) -> io::Result<Option<Packet>> {
         let bytes = &self.bytes[self.at..];
         let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
         let Some((len, len_bytes)) = varint(rest)? else { return Ok(None) };
@@ -306,10 +306,10 @@ mod tests {
             publish(&mut bytes, version, &sent);
             let mut frames = Frames::default();
             frames.feed(&bytes[..bytes.len() - 1]);
-            assert_eq!(frames.next(version).unwrap(), None);
+            assert_eq!(frames.next_packet(version).unwrap(), None);
             frames.feed(&bytes[bytes.len() - 1..]);
-            assert_eq!(frames.next(version).unwrap(), Some(Packet::Publish(sent)));
-            assert_eq!(frames.next(version).unwrap(), None);
+            assert_eq!(frames.next_packet(version).unwrap(), Some(Packet::Publish(sent)));
+            assert_eq!(frames.next_packet(version).unwrap(), None);
         }
     }
 }

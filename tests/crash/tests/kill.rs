@@ -34,6 +34,17 @@ fn another_number_of_workers_each_time() {
 }
 
 #[test]
+fn while_one_worker_compacts_the_log() {
+    run(Plan { name: "checkpoints, one worker", kills: kills(10), kill: Kill::AtCheckpoint(30), ..PLAN });
+}
+
+#[test]
+fn while_three_workers_compact_the_log() {
+    let kill = Kill::AtCheckpoint(30);
+    run(Plan { name: "checkpoints, three workers", workers: &[3], kills: kills(10), kill, ..PLAN });
+}
+
+#[test]
 fn synced_at_intervals() {
     let durability = Durability::Interval;
     run(Plan { name: "interval", workers: &[2], kills: kills(15), durability, ..PLAN });

@@ -240,6 +240,42 @@ fn wills_of_those_who_were_connected_find_every_subscriber_once() {
 }
 
 #[test]
+fn wills_survive_kills_while_they_are_published() {
+    for workers in [1, 2, 3] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut node = start(directory.path(), workers);
+        let readers = names("reader");
+        for name in &readers {
+            let (mut talk, _) = Talk::connect(node.address, &plain(name, true, 600)).unwrap();
+            talk.subscribe("will/+", 2).unwrap();
+        }
+        let (mut wanted, mut connected) = (Vec::new(), Vec::new());
+        for i in 0..4 {
+            for (j, name) in names(&format!("client{i}-")).into_iter().enumerate() {
+                let (topic, payload) = (format!("will/{name}"), format!("{name} is gone").into_bytes());
+                let will = Will { topic, payload, qos: 2, delay_s: 0 };
+                let connect = Connect { will: Some(&will), ..plain(&name, true, [0, 600][j % 2]) };
+                connected.push(Talk::connect(node.address, &connect).unwrap());
+                wanted.push(format!("{name} is gone"));
+            }
+            for after in [0, 300, 600, 1000, 2000, 5000] {
+                restart(&mut node, directory.path(), workers);
+                std::thread::sleep(Duration::from_micros(after));
+            }
+            restart(&mut node, directory.path(), workers);
+        }
+        wanted.sort();
+        for name in &readers {
+            let (mut talk, _) = Talk::connect(node.address, &plain(name, false, 600)).unwrap();
+            talk.ping().unwrap();
+            let mut got = payloads(&talk.inbox);
+            got.sort_unstable();
+            assert_eq!(got, wanted, "{name}, {workers} workers");
+        }
+    }
+}
+
+#[test]
 fn expiry_goes_on_while_the_node_is_down_and_across_restarts() {
     let directory = tempfile::tempdir().unwrap();
     let mut node = start(directory.path(), 2);
@@ -283,5 +319,28 @@ fn a_session_is_there_as_soon_as_connack_has_come() {
         reader.await_message(name.as_bytes()).unwrap();
         let (_, present) = Talk::connect(node.address, &plain(&name, false, 600)).unwrap();
         assert!(present, "CONNACK came, and the session is gone");
+    }
+}
+
+#[test]
+fn what_a_clean_start_discarded_stays_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = start(directory.path(), 2);
+    let (mut writer, _) = Talk::connect(node.address, &plain("writer", true, 600)).unwrap();
+    for i in 0..10 {
+        let name = format!("client{i}");
+        let (mut talk, _) = Talk::connect(node.address, &plain(&name, true, 600)).unwrap();
+        talk.subscribe("a", 1).unwrap();
+        drop(talk);
+        writer.publish("a", b"for the earlier session", 1, false).unwrap();
+        let anew = Talk::connect(node.address, &plain(&name, true, 600)).unwrap();
+        restart(&mut node, directory.path(), 2);
+        drop(anew);
+        writer = Talk::connect(node.address, &plain("writer", false, 600)).unwrap().0;
+        writer.publish("a", b"for nobody", 1, false).unwrap();
+        let (mut talk, present) = Talk::connect(node.address, &plain(&name, false, 600)).unwrap();
+        assert!(present);
+        talk.ping().unwrap();
+        assert_eq!(payloads(&talk.inbox), [] as [&str; 0]);
     }
 }
