@@ -15,6 +15,7 @@
 //! and the published figures.
 
 mod accept;
+mod alarm;
 mod close;
 pub(crate) mod conn;
 mod flush;
@@ -36,6 +37,7 @@ use crate::log::{EventSink, Suppressor};
 use crate::metrics::{Counters, Figures};
 use crate::policy::Policy;
 use crate::transport::Scratch;
+use alarm::Alarm;
 use conn::Conn;
 use journal::Journal;
 use mailbox::{Mail, Mailbox};
@@ -102,6 +104,8 @@ pub(crate) struct Shard {
     id: u16,
     clock: Clock,
     now: Now,
+    /// Rings at the next deadline.
+    alarm: Alarm,
     poll: Poll,
     events: Events,
     broker: Broker,
@@ -137,6 +141,8 @@ pub(crate) struct Shard {
     /// Bytes that were read in this turn.
     turn_bytes: usize,
     next_tick_ms: u64,
+    /// Deadlines are not enforced before.
+    patient_until_ms: u64,
     stopping: bool,
 }
 

@@ -1,5 +1,6 @@
 //! The loop of a shard. One turn: control first, then what sockets brought, then the journal, then what goes out.
 
+use super::alarm::Alarm;
 use super::conn::Stage;
 use super::journal::Journal;
 use super::slab::{Key, Slab};
@@ -21,14 +22,20 @@ use std::time::Duration;
 
 /// Of the waker. Above every key of a connection.
 pub(crate) const WAKE: Token = Token(usize::MAX);
+/// Of the alarm.
+const ALARM: Token = Token(usize::MAX - 1);
 /// Of the first listener; the others follow below it.
-const LISTENER: usize = usize::MAX - 1;
+const LISTENER: usize = usize::MAX - 2;
 const LISTENERS_MAX: usize = 1 << 16;
 const EVENTS_MAX: usize = 1024;
 /// A flood of refusals from one address leaves so many lines in ten seconds.
 const SUPPRESS_WINDOW_MS: u64 = 10_000;
 const SUPPRESS_BURST: u32 = 10;
 const TICK_MS: u64 = 1000;
+/// Between two turns there is a tick. If there is so much more, the process was stopped, or the machine was.
+const PAUSE_MS: u64 = TICK_MS + 500;
+/// After that, deadlines are not enforced for so long.
+const PATIENCE_MS: u64 = 1000;
 
 /// The life of a shard's thread: restore, then serve until told to stop.
 pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Result<()> {
@@ -53,6 +60,7 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         id: seed.id,
         clock: seed.clock,
         now,
+        alarm: Alarm::new(seed.poll.registry(), ALARM)?,
         poll: seed.poll,
         events: Events::with_capacity(EVENTS_MAX),
         broker,
@@ -81,6 +89,7 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         ws_scratch: Vec::new(),
         turn_bytes: 0,
         next_tick_ms: 0,
+        patient_until_ms: 0,
         stopping: false,
     };
     shard.meet_sisters(&seed.met);
@@ -129,19 +138,22 @@ impl Shard {
     }
 
     fn turn(&mut self) -> io::Result<()> {
-        let timeout = self.timeout();
-        match self.poll.poll(&mut self.events, Some(timeout)) {
+        let timeout = self.timeout()?;
+        match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
             Err(error) => return Err(error),
         }
-        self.now = self.clock.now();
+        let before_ms = std::mem::replace(&mut self.now, self.clock.now()).mono_ms;
+        if self.now.mono_ms > before_ms + PAUSE_MS {
+            // The whole process was stopped: what clients sent in time is still to be read.
+            self.patient_until_ms = self.now.mono_ms + PATIENCE_MS;
+        }
         self.turn_bytes = 0;
         self.counters.turns += 1;
         self.mailbox().wake().answer();
         self.take_mail();
         self.settle_store();
-        self.expire();
         self.accept_pending();
         // Those that were not finished in an earlier turn have waited longer than those of the new events.
         let mut waiting = std::mem::take(&mut self.readable);
@@ -154,17 +166,20 @@ impl Shard {
         waiting.append(&mut self.readable);
         self.readable = waiting;
         self.dispatch();
+        // After what came: a packet that was in time counts, however late it is read.
+        self.expire();
         self.finish_turn();
         Ok(())
     }
 
-    fn timeout(&self) -> Duration {
+    /// How long the poll may wait: not at all when there is work, else until the alarm, which is set here.
+    fn timeout(&mut self) -> io::Result<Option<Duration>> {
         let now_ms = self.now.mono_ms;
         let accepting = self.bound.iter().any(|bound| bound.pending && bound.not_before_ms <= now_ms);
         // A list that must wait for the store or a sister is woken by them.
         let reading = !self.readable.is_empty() && !self.is_held_up();
         if accepting || reading || !self.dirty.is_empty() || self.journal.is_busy() {
-            return Duration::ZERO;
+            return Ok(Some(Duration::ZERO));
         }
         let mut next_ms = self.next_tick_ms;
         let deadlines = [&self.connect_deadlines, &self.close_deadlines];
@@ -179,7 +194,8 @@ impl Shard {
         if let Some(timeout_ms) = self.broker.poll_timeout() {
             next_ms = next_ms.min(timeout_ms);
         }
-        Duration::from_millis(next_ms.saturating_sub(self.clock.now().mono_ms))
+        self.alarm.set(now_ms, next_ms.max(self.patient_until_ms))?;
+        Ok(None)
     }
 
     /// What the poll brought.
@@ -187,7 +203,7 @@ impl Shard {
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             let token = event.token();
-            if token == WAKE {
+            if token == WAKE || token == ALARM {
                 continue;
             }
             if token.0 > LISTENER - LISTENERS_MAX {
@@ -258,6 +274,9 @@ impl Shard {
     /// What is due.
     fn expire(&mut self) {
         let now_ms = self.now.mono_ms;
+        if now_ms < self.patient_until_ms {
+            return;
+        }
         if self.broker.poll_timeout().is_some_and(|due_ms| due_ms <= now_ms) {
             self.survive(None, |shard| shard.broker.handle_timeout(shard.now));
         }
