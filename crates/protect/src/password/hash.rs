@@ -1,7 +1,7 @@
 //! The password hashes that a file can hold: argon2id (what Ravelin writes), and Mosquitto's PBKDF2 and salted SHA-512.
 
 use crate::{Error, Secret, random};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::{constant_time, digest, pbkdf2};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -11,6 +11,9 @@ const SHA512_BYTES: usize = 64;
 /// An iteration count from a file is bounded: hashing must not become a denial of service.
 const PBKDF2_ITERATIONS_MAX: u32 = 2_000_000;
 const SALT_BYTES_MAX: usize = 64;
+
+/// Above what glibc's allocator ever keeps for itself (`M_MMAP_THRESHOLD` is 32 MiB at most).
+const MAPPED_BYTES: usize = 33 << 20;
 
 /// The cost of an argon2id hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -219,8 +222,13 @@ impl std::fmt::Display for StoredHash {
 fn argon2id(password: &[u8], salt: &[u8], params: Argon2Params, out: &mut [u8]) -> Result<(), String> {
     let params = Params::new(params.memory_kib, params.passes, params.lanes, Some(out.len()))
         .map_err(|error| error.to_string())?;
+    // From 32 MiB on the C library asks the kernel for a mapping and gives it back at once; less than that it keeps, in
+    // pieces, and a flood of log-ins left hundreds of megabytes behind. Only what is used of it becomes memory. And what
+    // is given back can be read by nobody: the first blocks would be a cheaper thing to guess the password by.
+    let mut memory = Vec::with_capacity(params.block_count().max(MAPPED_BYTES / Block::SIZE));
+    memory.resize(params.block_count(), Block::new());
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into(password, salt, out)
+        .hash_password_into_with_memory(password, salt, out, &mut memory)
         .map_err(|error| error.to_string())
 }
 
