@@ -58,6 +58,22 @@ impl Broker {
         }
     }
 
+    /// After the store has failed: what waits for it would wait for ever, and everything behind it. The client is told to
+    /// come again; what it sends then is refused, or needs no disk.
+    pub(crate) fn end_if_stuck(&mut self, now: Now, index: u32) {
+        let durable = self.journal.durable();
+        let stuck = self.link_mut(index).is_some_and(|link| link.pending.iter().any(|one| one.seq > durable));
+        if stuck {
+            self.end_stuck(now, index);
+        }
+    }
+
+    pub(crate) fn end_stuck(&mut self, now: Now, index: u32) {
+        let reason = Some(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR);
+        let detail = Some("the store has failed".into());
+        self.close_link(now, index, reason, DisconnectCause::Internal, detail);
+    }
+
     /// Sends what is due of a link's pending acknowledgements.
     pub(crate) fn flush_pending(&mut self, index: u32) {
         let durable = self.journal.durable();

@@ -298,11 +298,15 @@ impl Broker {
     }
 
     /// The store failed: nothing more becomes durable, so nothing that must be is acknowledged any more.
-    pub fn handle_store_failed(&mut self, _now: Now) {
+    pub fn handle_store_failed(&mut self, now: Now) {
         if !std::mem::replace(&mut self.store_failed, true) {
             self.event(Event::StoreFailed { error: "the log cannot be written; see store.* metrics".into() });
             for index in self.sessions.indexes() {
                 self.open(index);
+                self.end_if_stuck(now, index);
+            }
+            for (_, shard, token) in std::mem::take(&mut self.waiting_shards) {
+                self.send_stuck(shard, token);
             }
         }
     }

@@ -27,6 +27,9 @@ impl Broker {
             4..=7 => self.handle_ack(now, index, first, body),
             _ => self.handle_other(now, index, first, body),
         }
+        if self.store_failed {
+            self.end_if_stuck(now, index);
+        }
     }
 
     fn handle_publish(&mut self, now: Now, index: u32, first: u8, body: &[u8]) {

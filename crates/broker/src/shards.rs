@@ -25,12 +25,13 @@ enum Say {
     Shared = 9,
     Ended = 10,
     Ask = 11,
+    Stuck = 12,
 }
 
 impl Say {
     fn from_u8(value: u8) -> Option<Say> {
         use Say::*;
-        [Publish, Answer, Interest, NoInterest, Release, Join, Leave, MemberState, Shared, Ended, Ask]
+        [Publish, Answer, Interest, NoInterest, Release, Join, Leave, MemberState, Shared, Ended, Ask, Stuck]
             .into_iter()
             .find(|say| *say as u8 == value)
     }
@@ -159,9 +160,16 @@ impl Broker {
         }
         if seq <= self.journal.durable() {
             self.send_answer(shard, token);
+        } else if self.store_failed {
+            self.send_stuck(shard, token);
         } else {
             self.waiting_shards.push_back((seq, shard, token));
         }
+    }
+
+    /// There will be no answer: it would have to wait for a store that has failed.
+    pub(crate) fn send_stuck(&mut self, shard: u16, token: u64) {
+        self.say(shard, Say::Stuck, |writer| writer.int(token));
     }
 
     /// A QoS 2 message was released: the sisters forget that they have it, and answer when that is durable.
@@ -257,6 +265,10 @@ impl Broker {
                 let token = reader.int()?;
                 self.hear_answer(token);
             }
+            Say::Stuck => {
+                let token = reader.int()?;
+                self.hear_stuck(now, token);
+            }
             Say::Interest | Say::NoInterest => {
                 let filter = reader.text()?;
                 let node = self.trie.insert(filter);
@@ -328,6 +340,19 @@ impl Broker {
             Waiter::Shard { shard, token, seq } if last => self.answer_after(shard, token, seq),
             Waiter::Will { uid, ended } if last => self.journal_will_gone(uid, ended),
             Waiter::Shard { .. } | Waiter::Will { .. } => {}
+        }
+    }
+
+    fn hear_stuck(&mut self, now: Now, token: u64) {
+        match self.groups.answers.remove(&token) {
+            Some((Waiter::Link(link, _), _)) => {
+                if let Some(index) = self.session_of(link) {
+                    self.end_stuck(now, index);
+                }
+            }
+            Some((Waiter::Shard { shard, token, .. }, _)) => self.send_stuck(shard, token),
+            // The will stays in the store, which has it.
+            Some((Waiter::Will { .. }, _)) | None => {}
         }
     }
 
