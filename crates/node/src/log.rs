@@ -259,18 +259,25 @@ fn push_time(line: &mut String, at_ms: u64) {
     let _ = write!(line, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1000);
 }
 
+/// How many times more often than be refused somebody may connect and leave before it is summed up.
+const COMING_AND_GOING: u32 = 50;
+
+/// An event's place in the catalogue, and whose it is.
+type Key = (usize, Option<IpAddr>);
+
 /// Lets a few warnings of one kind from one address through and counts the rest (attack 49).
 pub struct Suppressor {
     window_ms: u64,
     burst: u32,
     entries_max: usize,
     since_ms: u64,
-    seen: HashMap<(usize, Option<IpAddr>), Seen>,
+    seen: HashMap<Key, Seen>,
 }
 
 struct Seen {
     id: &'static str,
     address: Option<SocketAddr>,
+    burst: u32,
     count: u32,
 }
 
@@ -291,6 +298,9 @@ impl Suppressor {
             Event::QueueFull { .. } | Event::ResourceExhausted { .. } | Event::RecordUnreadable { .. } => {
                 None
             }
+            Event::Connected { address, .. } | Event::Disconnected { address, .. } => {
+                return self.admit_coming_and_going(event, *address);
+            }
             _ => return true,
         };
         let mut key = (event.index(), address.map(|address| address.ip()));
@@ -298,9 +308,22 @@ impl Suppressor {
             // The table is full of other addresses: the rest shares one entry.
             key.1 = None;
         }
-        let seen = self.seen.entry(key).or_insert(Seen { id: event.id(), address, count: 0 });
+        self.count(key, event.id(), address, self.burst)
+    }
+
+    /// One who comes and goes without end is summed up; a fleet that comes back is told of, each by its own address.
+    fn admit_coming_and_going(&mut self, event: &Event, address: Option<SocketAddr>) -> bool {
+        let key = (event.index(), address.map(|address| address.ip()));
+        if address.is_none() || self.seen.len() >= self.entries_max && !self.seen.contains_key(&key) {
+            return true;
+        }
+        self.count(key, event.id(), address, self.burst * COMING_AND_GOING)
+    }
+
+    fn count(&mut self, key: Key, id: &'static str, address: Option<SocketAddr>, burst: u32) -> bool {
+        let seen = self.seen.entry(key).or_insert(Seen { id, address, burst, count: 0 });
         seen.count += 1;
-        seen.count <= self.burst
+        seen.count <= burst
     }
 
     /// Ends the window when its time has come, and returns what was left out in it.
@@ -311,11 +334,11 @@ impl Suppressor {
         self.since_ms = now_ms;
         let mut summaries = Vec::new();
         for (_, seen) in self.seen.drain() {
-            if seen.count > self.burst {
+            if seen.count > seen.burst {
                 summaries.push(Event::Suppressed {
                     id: seen.id.into(),
                     address: seen.address,
-                    count: u64::from(seen.count - self.burst),
+                    count: u64::from(seen.count - seen.burst),
                 });
             }
         }
