@@ -253,7 +253,7 @@ impl Subscriber<'_> {
             let end = match connection.next(self.deadline)? {
                 Event::Deadline => Some(End::TimedOut),
                 Event::Woken => None,
-                Event::Received(Incoming::SubAck(reasons)) => self.granted(&reasons),
+                Event::Received(Incoming::SubAck(reasons)) => self.granted(&reasons)?,
                 Event::Received(Incoming::UnsubAck(reasons)) => self.unsubscribed(&reasons),
                 Event::Received(Incoming::Ack { .. }) => None,
                 Event::Received(Incoming::Message(message)) => {
@@ -309,14 +309,18 @@ impl Subscriber<'_> {
         Ok((Some(self.printed) == self.args.count).then_some(End::Done))
     }
 
-    fn granted(&self, reasons: &[ReasonCode]) -> Option<End> {
+    fn granted(&self, reasons: &[ReasonCode]) -> Result<Option<End>, Error> {
+        if reasons.len() != self.filters.len() {
+            // MQTT-3.8.4-6
+            return Err(Error::Protocol("SUBACK has not one reason code for each filter".into()));
+        }
         for (filter, reason) in self.filters.iter().zip(reasons).filter(|(_, reason)| reason.is_failure()) {
             self.warn(&format!("the subscription to '{filter}' was refused: {reason}"));
         }
         if reasons.iter().all(|reason| reason.is_failure()) {
-            return Some(End::Denied);
+            return Ok(Some(End::Denied));
         }
-        self.args.exit_after_subscribe.then_some(End::Done)
+        Ok(self.args.exit_after_subscribe.then_some(End::Done))
     }
 
     fn unsubscribed(&self, reasons: &[ReasonCode]) -> Option<End> {
