@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long an event may take to be logged, on a machine that is busy.
-const LOGGED: Duration = Duration::from_secs(10);
+const LOGGED: Duration = Duration::from_secs(20);
 /// How long a node may take to start or stop.
 const STARTED: Duration = Duration::from_secs(20);
 
@@ -98,9 +98,8 @@ impl Setup {
     /// A listener that replaces the open one: its keys but for `address`.
     pub fn listener(mut self, keys: &str) -> Setup {
         let number = self.listeners.matches("[[listener]]").count();
-        self.listeners.push_str(&format!(
-            "[[listener]]\nname = \"l{number}\"\naddress = \"127.0.0.1:0\"\n{keys}\n"
-        ));
+        self.listeners
+            .push_str(&format!("[[listener]]\nname = \"l{number}\"\naddress = \"127.0.0.1:0\"\n{keys}\n"));
         self
     }
 
@@ -178,12 +177,8 @@ impl Setup {
         )
     }
 
-    fn write(mut self) -> Setup {
-        if self.listeners.is_empty() {
-            self = self.open_listener();
-        }
+    fn write(&self) {
         write_private(&self.path().join("ravelin.toml"), self.config().as_bytes());
-        self
     }
 
     fn command(&self) -> Command {
@@ -203,14 +198,18 @@ impl Setup {
     }
 
     /// Starts the node and waits until it serves.
-    pub fn start(self) -> Node {
-        Node::run(self.write())
+    pub fn start(mut self) -> Node {
+        if self.listeners.is_empty() {
+            self = self.open_listener();
+        }
+        self.write();
+        Node::run(self)
     }
 
     /// Starts a node that must refuse to: its exit code and what it says.
-    pub fn start_in_vain(self) -> (Option<i32>, String) {
-        let setup = self.write();
-        end_of(setup.command().stderr(Stdio::piped()).spawn().expect("ravelin starts"))
+    pub fn refuses_to_start(&self) -> (Option<i32>, String) {
+        self.write();
+        end_of(self.command().stderr(Stdio::piped()).spawn().expect("ravelin starts"))
     }
 }
 
@@ -367,14 +366,6 @@ impl Node {
     /// Open files now.
     pub fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the process lives").count()
-    }
-
-    /// Writes the configuration anew, with these limits instead of the former.
-    pub fn rewrite_limits(&mut self, limits: &str) {
-        let setup = self.setup.as_mut().expect("until it is stopped");
-        setup.limits = format!("{limits}\n");
-        let config = setup.config();
-        write_private(&setup.path().join("ravelin.toml"), config.as_bytes());
     }
 
     /// Bytes of memory that are in use.

@@ -89,7 +89,8 @@ fn a18_many_deep_filters() {
     peer.read_to_close();
     let mut peer = Peer::connect(node.address(), &Connect::v5("shallow"));
     for batch in 0..20u16 {
-        let filters: Vec<(String, u8)> = (0..500).map(|at| (format!("plant/{batch}/{at}/+/state"), 0)).collect();
+        let filters: Vec<(String, u8)> =
+            (0..500).map(|at| (format!("plant/{batch}/{at}/+/state"), 0)).collect();
         peer.send(&subscribe(batch + 1, &filters));
         assert!(peer.expect(9).reasons().iter().all(|reason| *reason == 0), "ordinary ones weigh one each");
     }

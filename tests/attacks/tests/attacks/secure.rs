@@ -38,7 +38,11 @@ impl Fortress {
 
     fn begin(&self, growth_max: u64) -> Trial {
         let (address, member) = (self.address(), Arc::clone(&self.member));
-        Trial::begin_with(&self.node, growth_max, Witness::start(move |client_id| enter(address, &member, client_id)))
+        Trial::begin_with(
+            &self.node,
+            growth_max,
+            Witness::start(move |client_id| enter(address, &member, client_id)),
+        )
     }
 }
 
@@ -132,10 +136,10 @@ fn a44_plain_text_and_bad_records() {
         Connect::v5("plain").to_bytes(),
         b"GET / HTTP/1.1\r\nHost: node\r\n\r\n".to_vec(),
         vec![0; 2000],
-        hex("1603 0100 00"),                            // a record of nothing
-        hex("1603 01ff ff"),                            // larger than a record may be
-        hex("1703 0300 10 00000000000000000000000000000000"), // data before the handshake
-        hex("1503 0300 02 02 28"),                       // an alert first
+        hex("1603 0100 00"),                                    // a record of nothing
+        hex("1603 01ff ff"),                                    // larger than a record may be
+        hex("1703 0300 10 00000000000000000000000000000000"),   // data before the handshake
+        hex("1503 0300 02 02 28"),                              // an alert first
         [&hex("16030100 ff 01ffffff")[..], &[0; 300]].concat(), // a ClientHello of 16 MiB
     ];
     for (number, bytes) in samples.iter().chain([&altered]).enumerate() {

@@ -88,20 +88,20 @@ fn a43_frames() {
     let trial = Trial::begin(&node, 16 * MIB);
     let connect = Connect::v5("ws").to_bytes();
     let bad: [(Vec<u8>, u16); 14] = [
-        (hex("82ff7fffffffffffffff 01020304"), 1009),     // 2^63 - 1 bytes
-        (hex("82ffffffffffffffffff 01020304"), 1009),     // 2^64 - 1 bytes
-        (hex("82ff0000000000000000 01020304"), 1002),     // an extended length of 0
+        (hex("82ff7fffffffffffffff 01020304"), 1009), // 2^63 - 1 bytes
+        (hex("82ffffffffffffffffff 01020304"), 1009), // 2^64 - 1 bytes
+        (hex("82ff0000000000000000 01020304"), 1002), // an extended length of 0
         (hex("82fe0000 01020304"), 1002),
-        (frame(0x81, &connect), 1003),                     // text (MQTT-6.0.0-1)
+        (frame(0x81, &connect), 1003), // text (MQTT-6.0.0-1)
         (frame(0x01, b"a"), 1003),
-        (hex("820210 00"), 1002),                          // not masked
-        (frame(0xC2, &connect), 1002),                     // reserved bits
-        (frame(0x83, &connect), 1002),                     // reserved opcodes
+        (hex("820210 00"), 1002),      // not masked
+        (frame(0xC2, &connect), 1002), // reserved bits
+        (frame(0x83, &connect), 1002), // reserved opcodes
         (frame(0x8F, b""), 1002),
-        (frame(0x80, &connect), 1002),                     // a continuation of nothing
+        (frame(0x80, &connect), 1002), // a continuation of nothing
         ([frame(0x02, b"\x10"), frame(0x82, &connect)].concat(), 1002), // a message within a message
-        (frame(0x09, b""), 1002),                          // a fragmented ping
-        (hex("89fe0080 01020304"), 1002),                  // a ping of 128 bytes
+        (frame(0x09, b""), 1002),      // a fragmented ping
+        (hex("89fe0080 01020304"), 1002), // a ping of 128 bytes
     ];
     for (number, (bytes, code)) in bad.into_iter().enumerate() {
         let mut peer = opened(address, number);
