@@ -125,6 +125,11 @@ impl Client {
         self.conn.is_some()
     }
 
+    /// Whether its connection was accepted.
+    pub fn is_online(&self) -> bool {
+        self.online
+    }
+
     /// Whether it is connected, subscribed as it wants to be, and has nothing under way.
     pub fn is_idle(&self) -> bool {
         self.online

@@ -12,6 +12,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+/// How often one node is killed.
+const KILLS_MAX: u32 = 100;
 /// How long the last round may take to deliver all that is owed.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// Nothing comes any more: what is missing then is lost.
@@ -68,17 +70,24 @@ struct Scene {
     compactions: u32,
 }
 
-/// Runs a plan and panics with all that was wrong. The seed is `RAVELIN_CRASH_SEED`, else a new one.
+/// Runs a plan and panics with all that was wrong. Many kills are shared among several nodes, one after the other. The
+/// first seed is `RAVELIN_CRASH_SEED`, else a new one.
 pub fn run(plan: Plan) {
-    let kills = plan.kills;
-    let seed = match std::env::var("RAVELIN_CRASH_SEED") {
+    let first = match std::env::var("RAVELIN_CRASH_SEED") {
         Ok(text) => text.parse().expect("RAVELIN_CRASH_SEED is a number"),
         Err(_) => {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             now.unwrap_or_default().as_nanos() as u64 % 1_000_000_000
         }
     };
-    println!("{}: {kills} kills, RAVELIN_CRASH_SEED={seed}", plan.name);
+    let all = plan.kills;
+    for (seed, done) in (first..).zip((0..all).step_by(KILLS_MAX as usize)) {
+        run_once(Plan { kills: KILLS_MAX.min(all - done), ..plan.clone() }, seed);
+    }
+}
+
+fn run_once(plan: Plan, seed: u64) {
+    println!("{}: {} kills, RAVELIN_CRASH_SEED={seed}", plan.name, plan.kills);
     let directory = tempfile::tempdir().expect("there is room for temporary files");
     let mut scene = Scene::new(plan, seed, directory.path().join("data"));
     if let Err(error) = scene.play() {
@@ -312,7 +321,7 @@ impl Scene {
     fn reconnect_some(&mut self) {
         let address = self.address();
         for client in &mut self.clients {
-            if client.is_connected() && self.rng.percent(25) {
+            if client.is_online() && self.rng.percent(25) {
                 client.connect(address);
             }
         }

@@ -85,12 +85,12 @@ impl Talk {
         self.inbox.push(publish);
     }
 
-    /// Subscribes.
-    pub fn subscribe(&mut self, filter: &str, qos: u8) -> io::Result<()> {
+    /// Subscribes, with the QoS and the flags above it.
+    pub fn subscribe(&mut self, filter: &str, options: u8) -> io::Result<()> {
         let id = self.next_packet_id();
-        wire::subscribe(&mut self.conn.out, self.version, id, filter, qos);
+        wire::subscribe(&mut self.conn.out, self.version, id, filter, options);
         match self.answer()? {
-            Packet::SubAck(of, codes) if of == id && codes == [qos] => Ok(()),
+            Packet::SubAck(of, codes) if of == id && codes == [options & 3] => Ok(()),
             packet => Err(unexpected(&packet)),
         }
     }
@@ -123,6 +123,14 @@ impl Talk {
         let payload = payload.to_vec();
         let publish = Publish { dup, qos, retain, topic: topic.into(), packet_id: id, payload };
         wire::publish(&mut self.conn.out, self.version, &publish);
+    }
+
+    /// Writes what waits.
+    pub fn flush(&mut self) -> io::Result<()> {
+        while !self.conn.out.is_empty() {
+            self.conn.turn()?;
+        }
+        Ok(())
     }
 
     /// Waits for an acknowledgement.

@@ -156,14 +156,14 @@ pub fn ack(out: &mut Vec<u8>, kind: u8, packet_id: u16) {
     packet(out, kind, &packet_id.to_be_bytes());
 }
 
-/// Writes a SUBSCRIBE of one filter.
-pub fn subscribe(out: &mut Vec<u8>, version: Version, packet_id: u16, filter: &str, qos: u8) {
+/// Writes a SUBSCRIBE of one filter. The options are the QoS and, in MQTT 5.0, the flags above it.
+pub fn subscribe(out: &mut Vec<u8>, version: Version, packet_id: u16, filter: &str, options: u8) {
     let mut body = packet_id.to_be_bytes().to_vec();
     if version == Version::V5 {
         body.push(0);
     }
     text(&mut body, filter.as_bytes());
-    body.push(qos);
+    body.push(options);
     packet(out, 0x82, &body);
 }
 

@@ -344,3 +344,67 @@ fn what_a_clean_start_discarded_stays_away() {
         assert_eq!(payloads(&talk.inbox), [] as [&str; 0]);
     }
 }
+
+#[test]
+fn the_options_of_a_subscription_survive() {
+    const NO_LOCAL: u8 = 4;
+    const RETAIN_AS_PUBLISHED: u8 = 8;
+    for workers in [1, 2] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut node = start(directory.path(), workers);
+        let (mut talk, _) = Talk::connect(node.address, &plain("reader", true, 600)).unwrap();
+        talk.subscribe("a", 1 | NO_LOCAL | RETAIN_AS_PUBLISHED).unwrap();
+        talk.subscribe("b", 2).unwrap();
+        talk.subscribe("b", 0).unwrap();
+        for checkpoint in [false, true] {
+            if checkpoint {
+                force_checkpoint(&node, directory.path());
+            }
+            restart(&mut node, directory.path(), workers);
+            let (mut talk, present) = Talk::connect(node.address, &plain("reader", false, 600)).unwrap();
+            assert!(present);
+            talk.publish("a", b"own", 1, true).unwrap();
+            let (mut writer, _) = Talk::connect(node.address, &plain("writer", true, 0)).unwrap();
+            writer.publish("b", b"lowered", 2, true).unwrap();
+            writer.publish("a", b"retained", 1, true).unwrap();
+            talk.await_message(b"retained").unwrap();
+            let got: Vec<_> = talk.inbox.iter().map(|got| (&*got.payload, got.qos, got.retain)).collect();
+            assert_eq!(got, [(&b"lowered"[..], 0, false), (&b"retained"[..], 1, true)], "{workers} workers");
+        }
+    }
+}
+
+#[test]
+fn a_message_that_some_workers_had_is_not_lost_with_fewer_workers() {
+    for round in 0..12 {
+        let directory = tempfile::tempdir().unwrap();
+        let mut node = start(directory.path(), 4);
+        let readers = names("reader");
+        for name in &readers {
+            let (mut talk, _) = Talk::connect(node.address, &plain(name, true, 600)).unwrap();
+            talk.subscribe("a", 2).unwrap();
+        }
+        let (mut writer, _) = Talk::connect(node.address, &plain("writer", true, 600)).unwrap();
+        let sent: Vec<String> = (0..40).map(|i| format!("m{i}")).collect();
+        let ids: Vec<u16> =
+            sent.iter().map(|payload| writer.send("a", payload.as_bytes(), 2, false)).collect();
+        writer.flush().unwrap();
+        std::thread::sleep(Duration::from_micros(200 * round));
+        restart(&mut node, directory.path(), 1);
+        let (mut writer, present) = Talk::connect(node.address, &plain("writer", false, 600)).unwrap();
+        assert!(present);
+        for (payload, id) in sent.iter().zip(ids) {
+            writer.send_as("a", payload.as_bytes(), 2, false, id, true);
+            writer.await_ack(wire::PUBREC, id).unwrap();
+            writer.release(id).unwrap();
+        }
+        writer.publish("a", b"end", 2, false).unwrap();
+        for name in &readers {
+            let (mut talk, _) = Talk::connect(node.address, &plain(name, false, 600)).unwrap();
+            talk.await_message(b"end").unwrap();
+            let got = payloads(&talk.inbox);
+            let lost: Vec<&String> = sent.iter().filter(|payload| !got.contains(&payload.as_str())).collect();
+            assert!(lost.is_empty(), "{name} never got {lost:?}, which were acknowledged");
+        }
+    }
+}
