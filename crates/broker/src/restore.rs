@@ -38,6 +38,8 @@ type Read<T> = Result<T, RestoreError>;
 pub(crate) struct Restoring {
     sessions: BTreeMap<u64, Restored>,
     bodies: HashMap<u64, Rc<Message>, FixedState>,
+    /// QoS 2 messages taken while there were several shards, of which one may have it on disk and another not.
+    spread: HashSet<Origin, FixedState>,
     /// The sessions of all shards.
     alive: HashSet<u64, FixedState>,
 }
@@ -148,6 +150,10 @@ impl Broker {
         let parts = reader.parts(now)?;
         if origin.0 != 0 {
             self.restore_taken(shard, shards, origin, scope, members);
+            match shards {
+                1 => restoring.spread.remove(&origin),
+                _ => restoring.spread.insert(origin),
+            };
             if let Some(publisher) = restoring.sessions.get_mut(&origin.0)
                 && origin.1 != WILL
                 && !publisher.received.contains(&origin.1)
@@ -204,6 +210,7 @@ impl Broker {
         if let Some(publisher) = restoring.sessions.get_mut(&origin.0) {
             publisher.received.retain(|id| *id != origin.1);
         }
+        restoring.spread.remove(&origin);
         Ok(())
     }
 
@@ -221,12 +228,14 @@ impl Broker {
             }
             summary.sessions += 1;
             summary.queued += restored.messages.len() as u64;
-            self.revive(now, uid, restored);
+            let unsure = |id: &&u16| self.shards > 1 || restoring.spread.contains(&(uid, **id));
+            let unsure = restored.received.iter().filter(unsure).copied().collect();
+            self.revive(now, uid, restored, unsure);
         }
         summary
     }
 
-    fn revive(&mut self, now: Now, uid: u64, restored: Restored) {
+    fn revive(&mut self, now: Now, uid: u64, restored: Restored, unsure: Vec<u16>) {
         let expiry_ms = restored.expiry_s as u64 * 1000;
         let expires_ms = match restored.expires_wall_ms {
             Some(wall_ms) => now.mono_of(wall_ms),
@@ -239,7 +248,6 @@ impl Broker {
             will.due_ms = Some(now.mono_ms + (will.delay_s as u64 * 1000).min(expiry_ms));
         }
         let due_ms = will.as_ref().and_then(|will| will.due_ms);
-        let unsure = if self.shards > 1 { restored.received.clone() } else { Vec::new() };
         let index = self.sessions.insert(Session {
             uid,
             who: restored.who,
