@@ -12,11 +12,12 @@ use crate::taken::Taken;
 use crate::timers::{TimerKind, Timers};
 use crate::trie::Trie;
 use crate::walk::Walks;
+use crate::wills::Published;
 use crate::{Limits, Now, Output, Stats};
 use foldhash::fast::FixedState;
 use ravelin_event::{DisconnectCause, Event, Principal, Refusal};
 use ravelin_mqtt::{Connect, QoS, ReasonCode};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
@@ -113,6 +114,10 @@ pub struct Broker {
     pub(crate) epoch: u32,
     pub(crate) checkpoint: Option<crate::checkpoint::Progress>,
     pub(crate) restoring: Option<Box<Restoring>>,
+    /// Wills that were published and that sister shards have not yet answered for, by name.
+    pub(crate) wills: BTreeMap<u64, Rc<Published>>,
+    /// Those of an earlier process, to go out again once the sister shards know each other's filters.
+    pub(crate) unfinished: Vec<Published>,
     pub(crate) scratch: Vec<u8>,
     pub(crate) stats: Stats,
 }
@@ -154,6 +159,8 @@ impl Broker {
             epoch: 1,
             checkpoint: None,
             restoring: Some(Box::default()),
+            wills: BTreeMap::new(),
+            unfinished: Vec::new(),
             scratch: Vec::new(),
             stats: Stats::default(),
             limits,
@@ -318,6 +325,9 @@ impl Broker {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
+        for published in std::mem::take(&mut self.unfinished) {
+            self.send_will(now, published, true);
+        }
         while let Some(timer) = self.timers.pop_due(now.mono_ms) {
             match timer.kind {
                 TimerKind::RetainedExpiry => {

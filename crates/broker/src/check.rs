@@ -34,6 +34,20 @@ impl Broker {
         }
     }
 
+    /// The QoS 2 messages under way, for the message of a failed test: publisher, identifier, scope, and whether the
+    /// journal knows.
+    #[doc(hidden)]
+    pub fn under_way(&self) -> Vec<String> {
+        let who = |uid| {
+            let index = self.sessions.find_uid(uid);
+            index.and_then(|index| self.sessions.get(index)).map_or("", |session| &session.who.client_id)
+        };
+        let line = |(origin, scope, part): (crate::taken::Origin, u64, &crate::taken::Part)| {
+            format!("{}:{} {} for {scope}, journaled: {}", origin.0, who(origin.0), origin.1, part.journaled)
+        };
+        self.taken.iter().map(line).collect()
+    }
+
     /// Panics if a gauge or an index is not what it should be.
     #[doc(hidden)]
     pub fn check_invariants(&self) {

@@ -27,6 +27,9 @@ impl Broker {
         let until = self.journal.len() + budget_bytes;
         if !std::mem::replace(&mut progress.taken, true) {
             self.journal_taken();
+            for published in self.wills.values().cloned().collect::<Vec<_>>() {
+                self.journal_published_will(now, &published);
+            }
         }
         while progress.session < self.sessions.slots() {
             if self.journal.len() >= until {
@@ -126,9 +129,7 @@ fn messages(session: &Session) -> impl Iterator<Item = &Rc<Message>> {
 
 fn write_head(record: &mut Writer<'_>, now: Now, session: &Session) {
     record.int(session.uid);
-    record.text(&session.who.client_id);
-    record.optional_text(session.who.identity.as_deref());
-    record.optional_text(session.who.certificate.as_deref());
+    record.principal(&session.who);
     record.u8(session.version as u8);
     record.int(session.expiry_s as u64);
     record.u8(session.link.is_some() as u8);
@@ -144,6 +145,7 @@ fn write_head(record: &mut Writer<'_>, now: Now, session: &Session) {
 pub(crate) fn write_will(record: &mut Writer<'_>, now: Now, will: Option<&StoredWill>) {
     record.u8(will.is_some() as u8);
     if let Some(will) = will {
+        record.int(will.name);
         record.optional_int(will.expiry_s.map(u64::from));
         record.int(will.delay_s as u64);
         record.optional_int(will.due_ms.map(|at| now.wall_of(at)));

@@ -3,10 +3,6 @@
 use crate::broker::LinkId;
 use crate::journal::Kind;
 use crate::link::PendingAck;
-use crate::message::Parts;
-use crate::session::StoredWill;
-use crate::share::Waiter;
-use crate::taken::WILL;
 use crate::timers::{Timer, TimerKind};
 use crate::{Broker, Close, Now, Output};
 use ravelin_event::{DisconnectCause, Event};
@@ -103,6 +99,8 @@ impl Broker {
             if let PendingAck::Ack(AckKind::PubRec, id, reason) = pending.what
                 && pending.shards > 0
                 && !reason.is_failure()
+                // One that was released without waiting for PUBREC does not come again.
+                && session.received.contains(&id)
                 && !session.received_unsure.contains(&id)
             {
                 session.received_unsure.push(id);
@@ -154,9 +152,7 @@ impl Broker {
         self.journal_disconnected(now, index);
         self.share_state(index, false);
         match due {
-            Some(at_ms) if at_ms <= now.mono_ms => {
-                self.publish_will(now, index);
-            }
+            Some(at_ms) if at_ms <= now.mono_ms => self.publish_will(now, index),
             Some(at_ms) => {
                 self.timers.push(Timer { at_ms, key: index, generation, kind: TimerKind::WillDelay });
             }
@@ -178,19 +174,14 @@ impl Broker {
 
     /// Ends a session: its will is due at once (MQTT-3.1.3-9), its subscriptions and messages go.
     pub(crate) fn end_session(&mut self, now: Now, index: u32, expired: bool) {
-        let unanswered = self.publish_will(now, index);
+        self.publish_will(now, index);
         self.unsubscribe_all(index);
         let Some(session) = self.sessions.remove(index) else { return };
         self.queued -= session.sending.queue.len();
         self.queued_bytes -= session.sending.queue_bytes;
         if session.journaled {
             let uid = session.uid;
-            match unanswered.and_then(|token| self.groups.answers.get_mut(&token)) {
-                Some((waiter, _)) => *waiter = Waiter::Will { uid, ended: true },
-                None => {
-                    self.journal.record(Kind::SessionEnded, |record| record.int(uid));
-                }
-            }
+            self.journal.record(Kind::SessionEnded, |record| record.int(uid));
             self.taken.forget(uid);
             self.tell_ended(uid);
         }
@@ -200,50 +191,6 @@ impl Broker {
             }
             self.event(Event::SessionEnded { client_id: session.who.client_id.to_string(), expired });
         }
-    }
-
-    /// Publishes the session's will now. Gives the token of what sister shards must still answer.
-    pub(crate) fn publish_will(&mut self, now: Now, index: u32) -> Option<u64> {
-        let session = self.sessions.get_mut(index)?;
-        let will = session.will.take()?;
-        let (client_id, who) = (session.who.client_id.to_string(), session.who.clone());
-        let journaled = session.journaled.then_some(session.uid);
-        let StoredWill { message, expiry_s, .. } = *will;
-        // Rights may have changed since CONNECT.
-        if !self.authorizer.may_publish(&who, message.topic()) {
-            self.refused_publish(index, message.topic(), ravelin_event::Refusal::AccessRule);
-            return None;
-        }
-        let expires_ms = expiry_s.map(|s| now.mono_ms + s as u64 * 1000);
-        let parts = Parts { expires_ms, ..message.parts() };
-        self.event(Event::WillPublished { client_id, topic: message.topic().to_owned() });
-        let origin = journaled.map(|uid| (uid, WILL));
-        let asked = self.publish_own(now, parts, true, origin);
-        let uid = journaled?;
-        if asked.shards == 0 {
-            // The will is gone from the journal's view of the session, after the message is in it.
-            self.journal_will_gone(uid, false);
-            return None;
-        }
-        // A sister writes its part into the journal at its own time: if the node died between, and the record that the
-        // will is gone were on disk already, the will would be lost there.
-        self.groups.answers.insert(asked.token, (Waiter::Will { uid, ended: false }, asked.shards));
-        Some(asked.token)
-    }
-
-    /// All who get a session's will have it: the journal may forget the will, or the session if it has ended.
-    pub(crate) fn journal_will_gone(&mut self, uid: u64, ended: bool) {
-        if ended {
-            self.journal.record(Kind::SessionEnded, |record| record.int(uid));
-            return;
-        }
-        let session = self.sessions.find_uid(uid).and_then(|index| self.sessions.get(index));
-        // A client that has come back with another will: the record of its connection has replaced the first.
-        if session.is_none_or(|session| session.will.is_none()) {
-            self.journal.record(Kind::WillGone, |record| record.int(uid));
-        }
-        self.taken.release((uid, WILL));
-        self.release_on_sisters((uid, WILL));
     }
 
     pub(crate) fn check_will(&mut self, now: Now, index: u32) {

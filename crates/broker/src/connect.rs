@@ -24,7 +24,7 @@ impl Broker {
         self.sweep_timers();
         let connect = connecting.connect;
         let expiry_s = self.granted_expiry(connect);
-        let will = match &connect.will {
+        let mut will = match &connect.will {
             Some(will) => Some(Box::new(self.check_will_of(now, &connecting, will)?)),
             None => None,
         };
@@ -43,6 +43,9 @@ impl Broker {
             && session.who.identity != connecting.principal.identity
         {
             return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
+        }
+        if let Some(will) = &mut will {
+            will.name = self.next_uid();
         }
         let before = self.journal.seq();
         let mut present = false;
@@ -148,6 +151,7 @@ impl Broker {
         };
         let _ = now;
         Ok(StoredWill {
+            name: 0,
             message: Rc::new(parts.to_message()),
             expiry_s: will.expiry_s,
             delay_s: will.delay_s.min(self.limits.will_delay_s_max),

@@ -6,6 +6,7 @@
 use crate::deliver::RemoteMember;
 use crate::message::{Message, Parts};
 use crate::{Now, RestoreError};
+use ravelin_event::Principal;
 use ravelin_mqtt::{QoS, RetainHandling, SubscribeOptions};
 use std::rc::Rc;
 
@@ -31,6 +32,8 @@ pub(crate) enum Kind {
     WillGone = 12,
     /// A QoS 2 message that is under way, in checkpoints.
     Taken = 13,
+    /// A will was published that not all who get it have on disk yet; its name is released when they do.
+    WillPublished = 14,
 }
 
 impl Kind {
@@ -50,6 +53,7 @@ impl Kind {
             Retained,
             WillGone,
             Taken,
+            WillPublished,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == value)
@@ -132,6 +136,13 @@ impl Writer<'_> {
         if let Some(value) = value {
             self.text(value);
         }
+    }
+
+    /// Without the address, which belongs to the connection.
+    pub fn principal(&mut self, who: &Principal) {
+        self.text(&who.client_id);
+        self.optional_text(who.identity.as_deref());
+        self.optional_text(who.certificate.as_deref());
     }
 
     /// 0 is none.

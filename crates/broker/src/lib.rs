@@ -38,6 +38,7 @@ mod taken;
 mod timers;
 mod trie;
 mod walk;
+mod wills;
 
 pub use broker::{Authorizer, Broker, Connecting, LinkId, SHARDS_MAX, home_shard};
 #[doc(hidden)]

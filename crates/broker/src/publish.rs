@@ -228,7 +228,8 @@ impl Broker {
             None => self.fan_out(now, route, &mut fan),
         }
         let mut remote = route.remote;
-        if stamp.is_some() {
+        if stamp.is_some() || again {
+            // Whoever was asked the first time must have answered before the identifier is released, whatever is wanted now.
             remote = self.all_sisters();
         }
         let durable = !fan.durable.is_empty() || stamp.is_some() || origin.is_some() && !again;

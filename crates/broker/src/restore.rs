@@ -8,8 +8,9 @@ use crate::journal::{Kind, Reader};
 use crate::message::Message;
 use crate::sending::{Delivery, Queued, Slot, Stage};
 use crate::session::{Session, StoredWill, Subscriptions};
-use crate::taken::{Origin, Part, WILL};
+use crate::taken::{Origin, Part};
 use crate::timers::{Timer, TimerKind};
+use crate::wills::Published;
 use crate::{Broker, Now, RestoreSummary, home_shard};
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
@@ -40,8 +41,10 @@ pub(crate) struct Restoring {
     bodies: HashMap<u64, Rc<Message>, FixedState>,
     /// QoS 2 messages taken while there were several shards, of which one may have it on disk and another not.
     spread: HashSet<Origin, FixedState>,
-    /// The sessions of all shards.
-    alive: HashSet<u64, FixedState>,
+    /// The sessions of all shards, and the names of their wills; 0 where there is none.
+    alive: HashMap<u64, u64, FixedState>,
+    /// Wills of all shards that were published and may not have come everywhere, by name.
+    wills: BTreeMap<u64, Published>,
 }
 
 struct Restored {
@@ -104,6 +107,10 @@ impl Broker {
                 let (origin, scope) = ((reader.int()?, reader.int()? as u16), reader.int()?);
                 self.restore_taken(shard, shards, origin, scope, reader.members()?);
             }
+            Kind::WillPublished => {
+                let published = Published::read(now, &mut reader)?;
+                restoring.will_published(published);
+            }
             Kind::SessionEnded => {
                 let uid = reader.int()?;
                 restoring.sessions.remove(&uid);
@@ -112,11 +119,11 @@ impl Broker {
             }
             _ => {
                 let uid = reader.int()?;
-                if matches!(kind, Kind::WillGone | Kind::Connected) {
-                    self.taken.release((uid, WILL));
-                }
                 if let Some(session) = restoring.sessions.get_mut(&uid) {
                     session.apply(now, kind, &mut reader)?;
+                    restoring.alive.insert(uid, session.will_name());
+                } else {
+                    restoring.note_will(now, uid, kind, &mut reader)?;
                 }
             }
         }
@@ -126,10 +133,9 @@ impl Broker {
     fn restore_session(&mut self, now: Now, reader: &mut Reader<'_>, restoring: &mut Restoring) -> Read<()> {
         let uid = reader.int()?;
         self.last_uid = self.last_uid.max(uid);
-        restoring.alive.insert(uid);
-        let client_id: Box<str> = reader.text()?.into();
-        let session = Restored::read(now, reader, &client_id, restoring, &mut self.last_message_id)?;
-        if home_shard(&client_id, self.shards) == self.shard {
+        let session = Restored::read(now, reader, restoring, &mut self.last_message_id)?;
+        restoring.alive.insert(uid, session.will_name());
+        if home_shard(&session.who.client_id, self.shards) == self.shard {
             restoring.sessions.insert(uid, session);
         }
         Ok(())
@@ -155,7 +161,6 @@ impl Broker {
                 _ => restoring.spread.insert(origin),
             };
             if let Some(publisher) = restoring.sessions.get_mut(&origin.0)
-                && origin.1 != WILL
                 && !publisher.received.contains(&origin.1)
             {
                 publisher.received.push(origin.1);
@@ -197,6 +202,11 @@ impl Broker {
         self.last_uid = self.last_uid.max(origin.0);
         // With another number of shards it is not known which of them did what.
         if shard == self.shard as u64 && shards == self.shards as u64 {
+            let sisters = self.all_sisters();
+            let members = members
+                .into_iter()
+                .filter(|member| sisters.checked_shr(member.shard as u32).is_some_and(|bits| bits & 1 != 0))
+                .collect();
             self.taken.insert(origin, scope, Part { journaled: true, members });
         }
     }
@@ -207,6 +217,7 @@ impl Broker {
         if shard == self.shard as u64 {
             self.taken.release(origin);
         }
+        restoring.wills.remove(&origin.0);
         if let Some(publisher) = restoring.sessions.get_mut(&origin.0) {
             publisher.received.retain(|id| *id != origin.1);
         }
@@ -220,9 +231,19 @@ impl Broker {
         let mut summary = RestoreSummary { retained: self.retained.count() as u64, ..Default::default() };
         let Some(restoring) = self.restoring.take() else { return summary };
         // A record of this shard may stand behind the one that ended the publisher's session on another.
-        self.taken.retain(|uid| restoring.alive.contains(&uid));
-        // The newest first: the record of an earlier one's end waits until all who get its will have it.
-        for (uid, restored) in restoring.sessions.into_iter().rev() {
+        let names = restoring.alive.values().chain(restoring.wills.keys()).copied();
+        let names: HashSet<u64, FixedState> = names.collect();
+        self.taken.retain(|uid| restoring.alive.contains_key(&uid) || names.contains(&uid));
+        self.last_uid = names.into_iter().fold(self.last_uid, u64::max);
+        for published in restoring.wills.into_values() {
+            if home_shard(&published.who.client_id, self.shards) == self.shard {
+                // Not before the sister shards know each other's filters.
+                let (at_ms, kind) = (now.mono_ms, TimerKind::WillDelay);
+                self.timers.push(Timer { at_ms, key: u32::MAX, generation: 0, kind });
+                self.unfinished.push(published);
+            }
+        }
+        for (uid, restored) in restoring.sessions {
             if self.sessions.find(&restored.who.client_id).is_some() {
                 continue;
             }
@@ -325,16 +346,45 @@ impl Broker {
     }
 }
 
+impl Restoring {
+    fn will_published(&mut self, published: Published) {
+        // The record that the session has no will any more may be lost.
+        if let Some(session) = self.sessions.get_mut(&published.uid)
+            && session.will_name() == published.will.name
+        {
+            session.will = None;
+        }
+        self.wills.insert(published.will.name, published);
+    }
+
+    /// What a record says about the will of a session of another shard.
+    fn note_will(&mut self, now: Now, uid: u64, kind: Kind, reader: &mut Reader<'_>) -> Read<()> {
+        let Some(name) = self.alive.get_mut(&uid) else { return Ok(()) };
+        match kind {
+            Kind::Connected => {
+                read_version(reader)?;
+                reader.int()?;
+                *name = read_will(now, reader)?.map_or(0, |will| will.name);
+            }
+            Kind::WillGone => *name = 0,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
 impl Restored {
+    fn will_name(&self) -> u64 {
+        self.will.as_ref().map_or(0, |will| will.name)
+    }
+
     fn read(
         now: Now,
         reader: &mut Reader<'_>,
-        client_id: &str,
         restoring: &mut Restoring,
         last_message_id: &mut u64,
     ) -> Read<Restored> {
-        let identity = reader.optional_text()?.map(Into::into);
-        let certificate = reader.optional_text()?.map(Into::into);
+        let who = read_principal(reader)?;
         let version = read_version(reader)?;
         let expiry_s = reader.int()? as u32;
         let connected = reader.u8()? != 0;
@@ -342,7 +392,11 @@ impl Restored {
         let will = read_will(now, reader)?;
         let mut received = Vec::new();
         for _ in 0..reader.int()? {
-            received.push(reader.int()? as u16);
+            let id = reader.int()? as u16;
+            if received.contains(&id) {
+                return Err(RestoreError("an identifier is received twice"));
+            }
+            received.push(id);
         }
         let mut subscriptions = BTreeMap::new();
         for _ in 0..reader.int()? {
@@ -361,7 +415,6 @@ impl Restored {
             };
             messages.insert(seq, RestoredMessage { qos, released, delivery });
         }
-        let who = Principal { client_id: client_id.into(), identity, certificate, address: None };
         Ok(Restored {
             who,
             version,
@@ -428,6 +481,15 @@ impl Restored {
     }
 }
 
+pub(crate) fn read_principal(reader: &mut Reader<'_>) -> Read<Principal> {
+    Ok(Principal {
+        client_id: reader.text()?.into(),
+        identity: reader.optional_text()?.map(Into::into),
+        certificate: reader.optional_text()?.map(Into::into),
+        address: None,
+    })
+}
+
 fn read_version(reader: &mut Reader<'_>) -> Read<Version> {
     match reader.u8()? {
         0 => Ok(Version::V311),
@@ -436,11 +498,12 @@ fn read_version(reader: &mut Reader<'_>) -> Read<Version> {
     }
 }
 
-fn read_will(now: Now, reader: &mut Reader<'_>) -> Read<Option<StoredWill>> {
+pub(crate) fn read_will(now: Now, reader: &mut Reader<'_>) -> Read<Option<StoredWill>> {
     if reader.u8()? == 0 {
         return Ok(None);
     }
     Ok(Some(StoredWill {
+        name: reader.int()?,
         expiry_s: reader.optional_int()?.map(|s| s as u32),
         delay_s: reader.int()? as u32,
         due_ms: reader.optional_int()?.map(|wall_ms| now.mono_of(wall_ms)),

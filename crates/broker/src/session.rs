@@ -43,6 +43,8 @@ pub(crate) struct Session {
 
 /// A will, and when it is due once the connection is gone.
 pub(crate) struct StoredWill {
+    /// What names it among shards and in the journal while it is published, as a uid does.
+    pub name: u64,
     pub message: Rc<Message>,
     /// Message Expiry Interval: counts from when the will is published.
     pub expiry_s: Option<u32>,

@@ -292,7 +292,14 @@ impl Broker {
             }
             Say::Ended => {
                 let uid = reader.int()?;
+                // Those to whom this shard has passed its messages on may hear of them later than of the end.
+                let mut passed = self.taken.passed_to(uid);
                 self.taken.forget(uid);
+                while passed != 0 {
+                    let shard = passed.trailing_zeros() as u16;
+                    passed &= passed - 1;
+                    self.say(shard, Say::Ended, |writer| writer.int(uid));
+                }
             }
             Say::Ask => {
                 let (token, deep) = (reader.int()?, reader.u8()? != 0);
@@ -338,8 +345,8 @@ impl Broker {
         match waiter {
             Waiter::Link(link, number) => self.shard_answered(link, number),
             Waiter::Shard { shard, token, seq } if last => self.answer_after(shard, token, seq),
-            Waiter::Will { uid, ended } if last => self.journal_will_gone(uid, ended),
-            Waiter::Shard { .. } | Waiter::Will { .. } => {}
+            Waiter::Will(name) if last => self.will_answered(name),
+            Waiter::Shard { .. } | Waiter::Will(_) => {}
         }
     }
 

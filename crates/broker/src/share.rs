@@ -29,8 +29,8 @@ pub(crate) enum Waiter {
     Link(LinkId, u32),
     /// A sister that asked this shard, and gets its answer once the journal is durable up to `seq`, too.
     Shard { shard: u16, token: u64, seq: u64 },
-    /// The will of a session: the journal may forget it once all who get it have it, and the session too if it has ended.
-    Will { uid: u64, ended: bool },
+    /// A will that was published, by its name.
+    Will(u64),
 }
 
 struct Group {

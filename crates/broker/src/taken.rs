@@ -7,9 +7,6 @@ use std::collections::BTreeMap;
 /// What names a QoS 2 message while it is under way: the publisher's uid and the Packet Identifier.
 pub(crate) type Origin = (u64, u16);
 
-/// Stands for the Packet Identifier of a session's will, which is no Packet Identifier.
-pub(crate) const WILL: u16 = 0;
-
 /// What this shard did with a message.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Part {
@@ -36,6 +33,12 @@ impl Taken {
     /// The message was released. Tells whether it was known, and if so, whether the journal knew it.
     pub fn release(&mut self, origin: Origin) -> Option<bool> {
         self.remove((origin.0, origin.1, 0), (origin.0, origin.1, u64::MAX))
+    }
+
+    /// The shards, as a mask, of the members that a publisher's messages under way were passed on to.
+    pub fn passed_to(&self, uid: u64) -> u64 {
+        let parts = self.0.range((uid, 0, 0)..=(uid, u16::MAX, u64::MAX)).map(|(_, part)| part);
+        parts.flat_map(|part| &part.members).fold(0, |mask, member| mask | 1 << member.shard)
     }
 
     /// The publisher's session has ended.

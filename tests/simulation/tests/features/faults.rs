@@ -318,3 +318,50 @@ fn a_message_of_a_publisher_long_gone_was_kept_for_ever() {
         assert_eq!(c.shard(shard).held().taken, 0);
     }
 }
+
+/// Four watchers with sessions, on whatever shards.
+fn watchers(c: &mut Cluster) -> Vec<String> {
+    let names: Vec<String> = (0..4).map(|i| format!("w{i}")).collect();
+    for name in &names {
+        let (w, _) = join(c, Login::v5(name).kept());
+        sub(c, w, "will", 2);
+        c.drop_conn(w);
+    }
+    c.settle();
+    names
+}
+
+#[test]
+fn an_ended_session_came_back_while_its_will_was_under_way() {
+    on_shards(|mut c| {
+        let shards = c.shards();
+        let names = watchers(&mut c);
+        join(&mut c, Login::v5("a").kept().with_will(Message::new("will", "gone", 2), 0));
+        let a = c.connect(&Login::v5("a")).unwrap();
+        c.sync(ravelin_broker::home_shard("a", shards), usize::MAX);
+        assert_eq!(c.receive(a).len(), 1, "CONNACK");
+        c.crash(&mut ravelin_simulation::Random::new(1), shards);
+        c.advance(0);
+        let (_, present) = join(&mut c, Login { clean: false, ..Login::v5("a") });
+        assert!(!present);
+        for name in names {
+            let (_, got) = rejoin(&mut c, Login::v5(&name).kept());
+            assert_eq!(texts(&messages(got)), ["gone"], "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_second_will_was_taken_for_the_first() {
+    on_shards(|mut c| {
+        let names = watchers(&mut c);
+        for text in ["1", "2"] {
+            let conn = c.connect(&Login::v5("a").kept().with_will(Message::new("will", text, 2), 0)).unwrap();
+            c.drop_conn(conn);
+        }
+        for name in names {
+            let (_, got) = rejoin(&mut c, Login::v5(&name).kept());
+            assert_eq!(texts(&messages(got)), ["1", "2"], "{name}");
+        }
+    });
+}
