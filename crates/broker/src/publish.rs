@@ -292,11 +292,14 @@ impl Broker {
     /// What names a QoS 2 message of a journaled publisher, so that no shard takes it twice.
     fn origin(&self, index: u32, publish: &Publish<'_>) -> Option<Origin> {
         let session = self.sessions.get(index)?;
-        (publish.qos == QoS::ExactlyOnce && session.durable).then_some((session.uid, publish.packet_id))
+        // A session that its new connection does not keep may have taken the message when it was kept.
+        let named = session.durable || session.received.contains(&publish.packet_id);
+        (publish.qos == QoS::ExactlyOnce && named).then_some((session.uid, publish.packet_id))
     }
 
     /// Hands the message to all of this shard who get it.
     pub(crate) fn fan_out(&mut self, now: Now, route: &Route, fan: &mut Fan<'_>) {
+        self.work += route.targets.len() as u64;
         for target in &route.targets {
             self.deliver(now, target, fan);
         }
@@ -411,12 +414,14 @@ impl Broker {
         let (mut nodes, mut entries) = (0, Vec::new());
         let mut ids = Vec::new();
         self.trie.matches(topic, |id| ids.push(id));
+        self.work += ids.len() as u64;
         for id in ids {
             nodes += usize::from(!self.trie.entries(id).is_empty());
             entries.extend_from_slice(self.trie.entries(id));
             route.groups.extend_from_slice(self.trie.groups(id));
             route.remote |= self.trie.remote(id);
         }
+        self.work += entries.len() as u64;
         if nodes > 1 {
             entries.sort_by_key(|entry| entry.session);
         }

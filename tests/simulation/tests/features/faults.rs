@@ -365,3 +365,19 @@ fn a_second_will_was_taken_for_the_first() {
         }
     });
 }
+
+#[test]
+fn a_repeated_publish_was_new_to_a_session_that_is_no_longer_kept() {
+    on_shards(|mut c| {
+        let (p, subscribers) = pair(&mut c);
+        let message = Message::new("t", "x", 2).id(3);
+        c.send(p, &publish(Version::V5, &message));
+        c.drop_conn(p);
+        c.settle();
+        let (p, _) = rejoin(&mut c, Login { clean: false, ..Login::v5("p") });
+        put(&mut c, p, &message.again());
+        for s in subscribers {
+            assert_eq!(texts(&read(&mut c, s)), ["x"]);
+        }
+    });
+}
