@@ -73,6 +73,15 @@ fn read_seq(reader: &mut Reader<'_>) -> Read<u64> {
 
 const SEQ_MAX: u64 = 1 << 56;
 
+/// The QoS of a message that is kept for a session, which is not 0, and the flags beside it.
+fn read_kept_qos(reader: &mut Reader<'_>) -> Read<(QoS, u8)> {
+    let (qos, flags) = reader.qos()?;
+    if qos == QoS::AtMostOnce {
+        return Err(RestoreError("a message of QoS 0 is kept"));
+    }
+    Ok((qos, flags))
+}
+
 struct RestoredMessage {
     qos: QoS,
     released: bool,
@@ -172,7 +181,7 @@ impl Broker {
         let mut message = None;
         for _ in 0..reader.int()? {
             let (uid, seq) = (reader.int()?, read_seq(reader)?);
-            let (qos, flags) = reader.qos()?;
+            let (qos, flags) = read_kept_qos(reader)?;
             let subscription_ids = reader.ids()?;
             let Some(session) = restoring.sessions.get_mut(&uid) else { continue };
             let message = message
@@ -407,7 +416,7 @@ impl Restored {
         let mut messages = BTreeMap::new();
         for _ in 0..reader.int()? {
             let seq = read_seq(reader)?;
-            let (qos, flags) = reader.qos()?;
+            let (qos, flags) = read_kept_qos(reader)?;
             let released = flags & 2 != 0;
             let delivery = match released {
                 true => None,
