@@ -5,7 +5,7 @@ mod sim_disk;
 pub use sim_disk::{Fault, SimDisk};
 
 use crate::{
-    Disk, Error, Keys, Options, Recovery,
+    Disk, Error, Keys, Options, Preallocate, Recovery,
     layout::{FrameHeader, HEADER_BYTES, Records, SegmentHeader},
     log::Log,
     manifest::{MANIFEST, Manifest},
@@ -93,15 +93,20 @@ pub fn fuzz_open(bytes: &[u8]) {
     }
 
     let disk = SimDisk::new(0);
-    if let Ok((mut engine, _)) = Engine::open(Arc::new(disk.clone()), keys(&[1]), &Options::default()) {
+    if let Ok((mut engine, _)) = Engine::open(Arc::new(disk.clone()), keys(&[1]), &small()) {
         let _ = engine.append(&[bytes]);
         let _ = engine.sync();
     }
     open_and_drain(&disk, false);
 }
 
+/// Without room ahead: megabytes of zeros would have to be read each time.
+fn small() -> Options {
+    Options { preallocate: Preallocate::Off, ..Options::default() }
+}
+
 fn open_and_drain(disk: &SimDisk, accept_damage: bool) {
-    let options = Options { accept_damage, ..Options::default() };
+    let options = Options { accept_damage, ..small() };
     if let Ok((_, recovery)) = Engine::open(Arc::new(disk.clone()), keys(&[1]), &options) {
         let _ = recovery.for_each_record(|_| {});
     }
@@ -111,7 +116,7 @@ fn sound_log() -> &'static SimDisk {
     static SOUND: OnceLock<SimDisk> = OnceLock::new();
     SOUND.get_or_init(|| {
         let disk = SimDisk::new(0);
-        let (mut engine, _) = Engine::open(Arc::new(disk.clone()), keys(&[1]), &Options::default())
+        let (mut engine, _) = Engine::open(Arc::new(disk.clone()), keys(&[1]), &small())
             .expect("a new log opens on a sound disk");
         for record in [&b"first"[..], b"second", b"third"] {
             let mut batch = Vec::new();
