@@ -6,7 +6,11 @@
 //!
 //! A new target: a function in the module of its crate, a line in [`TARGETS`], seeds in `corpus/{target}/`.
 
+pub mod broker;
 pub mod mqtt;
+pub mod node;
+pub mod protect;
+pub mod store;
 
 /// A fuzz target.
 pub type Target = fn(&[u8]);
@@ -20,6 +24,18 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("properties", mqtt::properties),
     ("text", mqtt::text),
     ("topic", mqtt::topic),
+    ("store", store::store),
+    ("passwords", protect::passwords),
+    ("access_rules", protect::access_rules),
+    ("scram_server", protect::scram_server),
+    ("scram_client", protect::scram_client),
+    ("certificate", protect::certificate),
+    ("configuration", node::configuration),
+    ("websocket_handshake", node::websocket_handshake),
+    ("websocket_frames", node::websocket_frames),
+    ("proxy", node::proxy),
+    ("broker_restore", broker::broker_restore),
+    ("broker_frames", broker::broker_frames),
 ];
 
 /// The target of this name.

@@ -4,8 +4,17 @@ use std::{fmt::Write, fs, panic, path::PathBuf};
 
 use ravelin_fuzz::{TARGETS, Target};
 
-/// Mutations for each target.
-const MUTATIONS: usize = 200_000;
+/// How many mutations, and how many of the slower targets: all of them take a few seconds.
+const MUTATIONS: usize = 100_000;
+const FEWER_MUTATIONS: &[(&str, usize)] = &[
+    ("store", 10_000),
+    ("scram_server", 50_000),
+    ("scram_client", 500),
+    ("configuration", 10_000),
+    ("websocket_handshake", 20_000),
+    ("broker_restore", 10_000),
+    ("broker_frames", 5_000),
+];
 
 /// Bytes that parsers treat in special ways.
 const SPECIAL: &[u8] =
@@ -19,7 +28,8 @@ fn every_target_survives_its_corpus_and_mutations_of_it() {
             run(name, target, input);
         }
         let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        for _ in 0..MUTATIONS {
+        let fewer = FEWER_MUTATIONS.iter().find(|(slower, _)| *slower == name);
+        for _ in 0..fewer.map_or(MUTATIONS, |(_, count)| *count) {
             run(name, target, &mutated(&corpus, name, &mut random));
         }
     }

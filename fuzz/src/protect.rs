@@ -1,0 +1,149 @@
+//! Targets for identities and rules, `ravelin-protect`.
+
+use ravelin_event::Principal;
+use ravelin_protect::access::Action;
+use ravelin_protect::password::check_user;
+use ravelin_protect::scram::{ClientFirst, MESSAGE_BYTES_MAX, ScramClient, ScramServer, ScramVerifier};
+use ravelin_protect::*;
+use std::fmt::Write;
+use std::sync::{Arc, LazyLock};
+
+/// A password file. One that is accepted can be written, and read again.
+pub fn passwords(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let file = match PasswordFile::parse(text, "passwords") {
+        Ok(file) => file,
+        Err(errors) => return check_errors(&errors, text),
+    };
+    let written = written(&file);
+    let lines = text.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(written.lines().count(), lines, "a line is a hash or a verifier");
+    let again = PasswordFile::parse(&written, "written").expect("what was accepted is accepted again");
+    assert_eq!(self::written(&again), written);
+    assert!(file.user("nobody:here").is_none());
+}
+
+fn written(file: &PasswordFile) -> String {
+    let mut text = String::new();
+    for (name, user) in file.users() {
+        assert!(check_user(name).is_ok(), "{name:?}");
+        if let Some(hash) = &user.password {
+            let _ = writeln!(text, "{name}:{hash}");
+        }
+        if let Some(verifier) = &user.scram {
+            let _ = writeln!(text, "{name}:{verifier}");
+        }
+    }
+    text
+}
+
+/// A Client Identifier, an identity (or nothing) and a topic, each in a line, and then the access rules.
+pub fn access_rules(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let mut parts = text.splitn(4, '\n');
+    let mut next = || parts.next().unwrap_or_default();
+    let (client_id, identity, topic, text) = (next(), next(), next(), next());
+    let rules = match AccessRules::parse(text, "access.rules") {
+        Ok(rules) => rules,
+        Err(errors) => return check_errors(&errors, text),
+    };
+    let mut who = Principal::anonymous(client_id);
+    who.identity = (!identity.is_empty()).then(|| identity.into());
+    for action in [Action::Publish, Action::Receive, Action::Subscribe] {
+        let allowed = match action {
+            Action::Publish => rules.may_publish(&who, topic),
+            Action::Receive => rules.may_receive(&who, topic),
+            Action::Subscribe => rules.may_subscribe(&who, topic),
+        };
+        let decision = rules.explain(&who, action, topic);
+        assert_eq!(decision.allowed, allowed, "{action:?}");
+        assert!(!allowed || decision.rule.is_some(), "nothing is allowed without a rule");
+        if let Some(rule) = decision.rule {
+            let line = text.lines().nth(rule.line - 1).unwrap_or_default();
+            assert_eq!(rule.text, line.trim(), "the rule is where it says");
+        }
+    }
+    assert!(!rules.may_publish(&who, "$SYS/broker/version"));
+}
+
+fn check_errors(errors: &FileErrors, text: &str) {
+    assert!(!errors.0.is_empty() && errors.0.len() <= 100);
+    for error in &errors.0 {
+        let line = text.lines().nth(error.line.wrapping_sub(1)).expect("the line is in the file");
+        assert!((1..=line.chars().count() + 1).contains(&error.column), "{error:?}");
+        assert!(!error.what.is_empty());
+    }
+}
+
+/// The user of the SCRAM targets and of their seeds.
+pub const USER: &str = "user";
+/// The user's password.
+pub const PASSWORD: &str = "pencil";
+/// The nonce of the client.
+pub const CLIENT_NONCE: &str = "rOprNGfwEbeRWgbNEkqO";
+/// What the server adds to it.
+pub const SERVER_NONCE: &str = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
+
+/// What the server knows of the user.
+pub fn verifier() -> Arc<ScramVerifier> {
+    static VERIFIER: LazyLock<Arc<ScramVerifier>> = LazyLock::new(|| {
+        let password = Secret::new(PASSWORD);
+        Arc::new(ScramVerifier::create_with(&password, &[7; 16], 4096).expect("a good password and salt"))
+    });
+    VERIFIER.clone()
+}
+
+/// What a client sends to the server, in two lines: client-first and client-final.
+pub fn scram_server(data: &[u8]) {
+    let (first, last) = halves(data);
+    let Ok(first) = ClientFirst::parse(first) else { return };
+    assert!(!first.user.is_empty() && first.user.bytes().all(|byte| (0x20..0x7F).contains(&byte)));
+    let begin = |known| {
+        let (server, message) = ScramServer::begin(first.clone(), verifier(), known, SERVER_NONCE)
+            .expect("the nonce of the server is good");
+        assert!(message.starts_with(b"r=") && message.len() <= MESSAGE_BYTES_MAX + 128);
+        assert_eq!(server.user(), first.user);
+        server
+    };
+    if let Ok(message) = begin(true).finish(last) {
+        assert!(message.starts_with(b"v="));
+    }
+    assert!(begin(false).finish(last).is_err(), "an unknown user is let in");
+}
+
+/// What a server sends to the client, in two lines: server-first and server-final.
+pub fn scram_client(data: &[u8]) {
+    let (first, last) = halves(data);
+    // A million iterations are legal, and too slow for here.
+    let text = String::from_utf8_lossy(first);
+    if text.split(",i=").nth(1).is_some_and(|count| count.parse::<u32>().is_ok_and(|count| count > 5000)) {
+        return;
+    }
+    let (mut client, _) = ScramClient::begin(USER, Secret::new(PASSWORD), CLIENT_NONCE).expect("a good user");
+    let proof = client.prove(first);
+    if let Ok(proof) = &proof {
+        assert!(proof.starts_with(b"c=biws,r="));
+        assert!(text.starts_with(&format!("r={CLIENT_NONCE}")), "another nonce than the client's");
+    }
+    if client.verify(last).is_ok() {
+        assert!(proof.is_ok(), "a server is believed without an exchange");
+    }
+}
+
+fn halves(data: &[u8]) -> (&[u8], &[u8]) {
+    let at = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
+    (&data[..at], data.get(at + 1..).unwrap_or_default())
+}
+
+/// A client's certificate in DER form.
+pub fn certificate(data: &[u8]) {
+    let Ok(facts) = CertificateFacts::parse(data) else { return };
+    assert_eq!(facts.fingerprint.len(), 64);
+    assert_eq!(CertificateFacts::parse(data).as_ref(), Ok(&facts));
+    for from in [IdentityFrom::CommonName, IdentityFrom::SanDns, IdentityFrom::SanUri, IdentityFrom::SanEmail]
+    {
+        let Ok(identity) = facts.identity(from) else { continue };
+        assert!(!identity.contains(['+', '#']) && !identity.contains(char::is_control), "{identity:?}");
+        assert!(from == IdentityFrom::SanUri || check_identity(&identity).is_ok(), "{identity:?}");
+    }
+}
