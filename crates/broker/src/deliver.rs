@@ -206,6 +206,12 @@ impl Broker {
         self.outbound_bytes = (self.outbound_bytes + after).saturating_sub(before);
     }
 
+    /// Work that was done so far: deliveries, and filters compared with topics that were new. Few bytes of a client can
+    /// cause much of it.
+    pub fn work(&self) -> u64 {
+        self.work
+    }
+
     /// Most bytes that may wait for one link just now.
     fn outbound_max(&self) -> usize {
         if self.outbound_bytes > self.limits.outbound_bytes_total_max {

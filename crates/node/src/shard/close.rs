@@ -54,6 +54,7 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.partial = Vec::new();
         conn.flags.paused = false;
+        conn.flags.stashed = false;
         conn.flags.moving = false;
         if let Stage::Closing(closing) = &mut conn.stage {
             if closing.out.is_empty() && !closing.finished {

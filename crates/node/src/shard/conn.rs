@@ -53,6 +53,8 @@ pub(crate) struct Flags {
     pub blocked: bool,
     /// A PROXY protocol header must come first.
     pub proxy: bool,
+    /// Whole packets wait in `partial`: the turn had done its share.
+    pub stashed: bool,
     /// The ladder has let it in.
     pub admitted: bool,
     /// The ladder was told that it is authenticated.

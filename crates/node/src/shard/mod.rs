@@ -140,6 +140,8 @@ pub(crate) struct Shard {
     ws_scratch: Vec<u8>,
     /// Bytes that were read in this turn.
     turn_bytes: usize,
+    /// The core's work at which the turn has done its share.
+    turn_work_end: u64,
     next_tick_ms: u64,
     /// Deadlines are not enforced before.
     patient_until_ms: u64,

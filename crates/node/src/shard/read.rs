@@ -22,8 +22,13 @@ const JOURNAL_EVERY_BYTES: usize = 1 << 20;
 
 impl Shard {
     /// Whether sockets must wait: the store or a sister shard has not caught up, or the turn has done its share.
-    fn reads_stopped(&self) -> bool {
-        self.turn_bytes >= TURN_BYTES_MAX || self.is_held_up()
+    pub(super) fn reads_stopped(&self) -> bool {
+        self.turn_bytes >= TURN_BYTES_MAX || self.is_overworked() || self.is_held_up()
+    }
+
+    /// Whether what was read so far has caused enough work for one turn: a few bytes can go to many (attack 20).
+    fn is_overworked(&self) -> bool {
+        self.broker.work() >= self.turn_work_end
     }
 
     /// Whether the store or a sister shard has not caught up; they ring when they have.
@@ -55,6 +60,15 @@ impl Shard {
         let mut left = READ_BYTES_MAX;
         loop {
             let Some(conn) = self.conns.get_mut(key) else { return };
+            if conn.flags.stashed
+                && let Some(link) = conn.link()
+            {
+                self.receive_live(key, link, &[]);
+                if self.conns.get(key).is_some_and(|conn| conn.flags.stashed) {
+                    return;
+                }
+                continue;
+            }
             // Who does not take the answers is not asked for more; the end of the stream is still found.
             let choked = conn.flags.blocked
                 && !conn.flags.read_closed
@@ -259,19 +273,38 @@ impl Shard {
     }
 
     pub(super) fn receive_live(&mut self, key: Key, link: LinkId, mut bytes: &[u8]) {
-        let bytes_max = self.policy.core.packet_bytes_max;
-        if self.conns.get(key).is_some_and(|conn| !conn.partial.is_empty()) {
+        let overworked = self.is_overworked();
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.flags.stashed {
+            conn.partial.extend_from_slice(bytes);
+            if overworked {
+                return self.list_readable(key);
+            }
+            conn.flags.stashed = false;
+            let waiting = std::mem::take(&mut conn.partial);
+            return self.receive_packets(key, link, &waiting);
+        }
+        if !conn.partial.is_empty() {
             match self.complete_partial(key, link, bytes) {
                 Some(rest) => bytes = rest,
                 None => return,
             }
         }
+        self.receive_packets(key, link, bytes);
+    }
+
+    /// Bytes that begin with a packet.
+    fn receive_packets(&mut self, key: Key, link: LinkId, mut bytes: &[u8]) {
+        let bytes_max = self.policy.core.packet_bytes_max;
         loop {
             match peek(bytes, bytes_max) {
                 Ok(Some(frame)) if frame.total_len <= bytes.len() => {
                     let (packet, rest) = bytes.split_at(frame.total_len);
                     self.frame(key, link, frame.first, &packet[frame.header_len..]);
                     bytes = rest;
+                    if self.is_overworked() {
+                        return self.stash(key, bytes);
+                    }
                 }
                 Ok(_) => break,
                 Err(error) => {
@@ -284,6 +317,16 @@ impl Shard {
             && let Some(conn) = self.conns.get_mut(key)
         {
             conn.partial.extend_from_slice(bytes);
+        }
+    }
+
+    /// Keeps packets for the next turn.
+    fn stash(&mut self, key: Key, bytes: &[u8]) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if !bytes.is_empty() && conn.link().is_some() {
+            conn.partial.extend_from_slice(bytes);
+            conn.flags.stashed = true;
+            self.list_readable(key);
         }
     }
 

@@ -32,6 +32,8 @@ const EVENTS_MAX: usize = 1024;
 const SUPPRESS_WINDOW_MS: u64 = 10_000;
 const SUPPRESS_BURST: u32 = 10;
 const TICK_MS: u64 = 1000;
+/// Deliveries, and filters compared with new topics, in one turn: some 10 ms.
+const TURN_WORK_MAX: u64 = 200_000;
 /// Between two turns there is a tick. If there is so much more, the process was stopped, or the machine was.
 const PAUSE_MS: u64 = TICK_MS + 500;
 /// After that, deadlines are not enforced for so long.
@@ -88,6 +90,7 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         scratch: Scratch::default(),
         ws_scratch: Vec::new(),
         turn_bytes: 0,
+        turn_work_end: 0,
         next_tick_ms: 0,
         patient_until_ms: 0,
         stopping: false,
@@ -150,6 +153,7 @@ impl Shard {
             self.patient_until_ms = self.now.mono_ms + PATIENCE_MS;
         }
         self.turn_bytes = 0;
+        self.turn_work_end = self.broker.work() + TURN_WORK_MAX;
         self.counters.turns += 1;
         self.mailbox().wake().answer();
         self.take_mail();
@@ -157,12 +161,17 @@ impl Shard {
         self.accept_pending();
         // Those that were not finished in an earlier turn have waited longer than those of the new events.
         let mut waiting = std::mem::take(&mut self.readable);
-        for key in waiting.drain(..) {
+        let mut served = 0;
+        while served < waiting.len() && !self.reads_stopped() {
+            let key = waiting[served];
+            served += 1;
             if let Some(conn) = self.conns.get_mut(key) {
                 conn.flags.listed = false;
                 self.read_ready(key);
             }
         }
+        // Who had no turn comes before those who want another one.
+        waiting.drain(..served);
         waiting.append(&mut self.readable);
         self.readable = waiting;
         self.dispatch();
