@@ -185,6 +185,29 @@ fn a20_combinations_of_wildcards_and_deep_topics() {
     trial.finish(&mut node);
 }
 
+/// The same topics in one write: a turn does its share of the work, and everybody else has one before the next.
+#[test]
+fn a20_burst_of_deep_topics() {
+    let mut node = Node::open("");
+    let trial = Trial::begin(&node, 64 * MIB);
+    let mut peer = Peer::connect_from(node.address(), source(0), &Connect::v5("combinations"));
+    let filter = |number: u32| {
+        let levels: Vec<&str> = (0..13).map(|bit| if number >> bit & 1 == 0 { "+" } else { "a" }).collect();
+        (levels.join("/") + if number.is_multiple_of(2) { "/#" } else { "" }, 0)
+    };
+    for batch in 0..16u32 {
+        let filters: Vec<(String, u8)> = (0..512).map(|at| filter(batch * 512 + at)).collect();
+        peer.send(&subscribe(1 + batch as u16, &filters));
+        peer.expect(9);
+    }
+    let mut publisher = Peer::connect_from(node.address(), source(1), &Connect::v5("deep"));
+    let burst: Vec<u8> =
+        (0..3000).flat_map(|n| Publish::new(format!("{}a/{n}", "a/".repeat(12)), "x").to_bytes()).collect();
+    publisher.send(&burst);
+    publisher.ping();
+    trial.finish(&mut node);
+}
+
 /// FlashMQ's node limits: a subscription to everything over a large tree of retained messages, again and again, in one
 /// write.
 #[test]

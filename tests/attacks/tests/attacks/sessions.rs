@@ -67,6 +67,31 @@ fn a32_requests_whose_answers_are_not_read() {
     trial.finish(&mut node);
 }
 
+/// A few who flood with all they have do not keep those behind them from being read.
+#[test]
+fn a32_floods_of_many() {
+    let mut node = Node::open("");
+    let trial = Trial::begin(&node, 64 * MIB);
+    let address = node.address();
+    let floods: Vec<_> = (0..40)
+        .map(|number| {
+            std::thread::spawn(move || {
+                let mut peer =
+                    Peer::connect_from(address, source(number), &Connect::v5(format!("flood{number}")));
+                let burst = Publish::new(format!("flood/{number}"), vec![b'x'; 60_000]).to_bytes().repeat(10);
+                let started = Instant::now();
+                while started.elapsed() < Duration::from_secs(2) {
+                    peer.send(&burst);
+                }
+            })
+        })
+        .collect();
+    for flood in floods {
+        flood.join().expect("the flood");
+    }
+    trial.finish(&mut node);
+}
+
 /// SlowITe, SlowTT, CVE-2020-13849: a Keep Alive of 65535 s is not granted, and single bytes do not keep one alive.
 #[test]
 fn a32_slow_writers_and_long_keep_alives() {
