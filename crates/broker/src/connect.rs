@@ -47,7 +47,6 @@ impl Broker {
         if let Some(will) = &mut will {
             will.name = self.next_uid();
         }
-        let before = self.journal.seq();
         let mut present = false;
         let index = match found {
             Some(index) => {
@@ -67,7 +66,7 @@ impl Broker {
         self.resume(now, index, &connecting, expiry_s, will, present);
         self.send_connack(index, &connecting, expiry_s, present);
         self.connected += 1;
-        self.open_when_durable(index, before);
+        self.open_when_durable(index);
         self.connected_event(index, connect, present);
         if present {
             self.drop_forbidden(now, index);
@@ -77,11 +76,12 @@ impl Broker {
     }
 
     /// What CONNACK tells must hold after a crash: that there is a session, or that the earlier one is gone, and that the
-    /// will is published. And what is sent after it must be known to have been sent. So if the connection left records,
-    /// nothing is written to it before they are durable.
-    fn open_when_durable(&mut self, index: u32, before: u64) {
+    /// will is published. And what is sent after it must be known to have been sent. So nothing is written to a connection
+    /// before all records so far are durable: that the earlier session is gone may be told by the record of an earlier
+    /// connection that got no CONNACK.
+    fn open_when_durable(&mut self, index: u32) {
         let seq = self.journal.seq();
-        if seq == before || self.store_failed {
+        if seq <= self.journal.durable() || self.store_failed {
             return;
         }
         if let Some(link) = self.link_mut(index) {

@@ -381,3 +381,17 @@ fn a_repeated_publish_was_new_to_a_session_that_is_no_longer_kept() {
         }
     });
 }
+
+#[test]
+fn a_second_clean_start_told_too_early_that_the_session_was_gone() {
+    on_shards(|mut c| {
+        let (s, _) = join(&mut c, Login::v5("s").kept());
+        c.drop_conn(s);
+        c.settle();
+        let s = c.connect(&Login::v5("s")).unwrap();
+        c.drop_conn(s);
+        let s = c.connect(&Login::v5("s")).unwrap();
+        assert_eq!(c.receive(s), []);
+        assert_eq!(take(&mut c, s).len(), 1);
+    });
+}
