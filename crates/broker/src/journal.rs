@@ -189,6 +189,9 @@ pub(crate) struct Reader<'a>(pub &'a [u8]);
 
 type Read<T> = Result<T, RestoreError>;
 
+/// The largest Variable Byte Integer (section 1.5.5).
+const SUBSCRIPTION_ID_MAX: u32 = 268_435_455;
+
 impl<'a> Reader<'a> {
     pub fn u8(&mut self) -> Read<u8> {
         let (&first, rest) = self.0.split_first().ok_or(RestoreError("a record ends too early"))?;
@@ -271,10 +274,16 @@ impl<'a> Reader<'a> {
         let mut members = Vec::new();
         for _ in 0..self.int()? {
             let (shard, uid, (qos, flags)) = (self.int()? as u16, self.int()?, self.qos()?);
-            let subscription_id = self.int()? as u32;
+            let subscription_id = self.id()?;
             members.push(RemoteMember { shard, uid, qos, retain: flags & 1 != 0, subscription_id });
         }
         Ok(members)
+    }
+
+    /// A Subscription Identifier, or 0 for none.
+    pub fn id(&mut self) -> Read<u32> {
+        let id = u32::try_from(self.int()?).ok().filter(|id| *id <= SUBSCRIPTION_ID_MAX);
+        id.ok_or(RestoreError("a subscription identifier is out of range"))
     }
 
     pub fn ids(&mut self) -> Read<Option<Rc<[u32]>>> {
@@ -284,7 +293,7 @@ impl<'a> Reader<'a> {
         }
         let mut ids = Vec::with_capacity(n as usize);
         for _ in 0..n {
-            ids.push(self.int()? as u32);
+            ids.push(self.id()?);
         }
         Ok((!ids.is_empty()).then(|| ids.into()))
     }
@@ -318,5 +327,14 @@ mod tests {
         Writer(&mut bytes).int(u64::MAX);
         assert!(Reader(&bytes).bytes().is_err());
         assert!(Reader(&bytes).ids().is_err());
+    }
+
+    #[test]
+    fn a_subscription_identifier_that_no_packet_can_carry_is_an_error() {
+        for (id, good) in [(268_435_455, true), (268_435_456, false), (1 << 32, false)] {
+            let mut bytes = Vec::new();
+            Writer(&mut bytes).int(id);
+            assert_eq!(Reader(&bytes).id().is_ok(), good, "{id}");
+        }
     }
 }

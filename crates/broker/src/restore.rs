@@ -221,11 +221,11 @@ impl Broker {
     }
 
     fn restore_released(&mut self, reader: &mut Reader<'_>, restoring: &mut Restoring) -> Read<()> {
-        let shard = reader.int()?;
+        let _shard = reader.int()?;
         let origin = (reader.int()?, reader.int()? as u16);
-        if shard == self.shard as u64 {
-            self.taken.release(origin);
-        }
+        // Whichever shard wrote it: the publisher has released the message, and it does not use the identifier again before
+        // all have written it. With fewer shards in between, some never did.
+        self.taken.release(origin);
         restoring.wills.remove(&origin.0);
         if let Some(publisher) = restoring.sessions.get_mut(&origin.0) {
             publisher.received.retain(|id| *id != origin.1);
@@ -409,7 +409,7 @@ impl Restored {
         }
         let mut subscriptions = BTreeMap::new();
         for _ in 0..reader.int()? {
-            let (filter, options, id) = (reader.text()?, reader.options()?, reader.int()? as u32);
+            let (filter, options, id) = (reader.text()?, reader.options()?, reader.id()?);
             subscriptions.insert(filter.into(), (options, id));
         }
         let (last_seq, sent) = (reader.int()?.min(SEQ_MAX), reader.int()?);
@@ -442,7 +442,7 @@ impl Restored {
     fn apply(&mut self, now: Now, kind: Kind, reader: &mut Reader<'_>) -> Read<()> {
         match kind {
             Kind::Subscribed => {
-                let (filter, options, id) = (reader.text()?, reader.options()?, reader.int()? as u32);
+                let (filter, options, id) = (reader.text()?, reader.options()?, reader.id()?);
                 self.subscriptions.insert(filter.into(), (options, id));
             }
             Kind::Unsubscribed => {
