@@ -395,3 +395,22 @@ fn a_second_clean_start_told_too_early_that_the_session_was_gone() {
         assert_eq!(take(&mut c, s).len(), 1);
     });
 }
+
+#[test]
+fn a_message_taken_by_a_shard_that_was_away_was_never_released() {
+    let mut c = Cluster::new(3);
+    let (p, _) = pair(&mut c);
+    c.send(p, &publish(Version::V5, &Message::new("t", "x", 2).id(3)));
+    c.settle();
+    c.restart(1);
+    let (p, _) = rejoin(&mut c, Login::v5("p").kept());
+    put(&mut c, p, &Message::new("t", "x", 2).id(3).again());
+    c.restart(3);
+    let (p, _) = rejoin(&mut c, Login::v5("p").kept());
+    put(&mut c, p, &Message::new("t", "y", 2).id(3));
+    for i in 0..4 {
+        let (s, got) = rejoin(&mut c, Login::v5(&format!("s{i}")).kept());
+        assert_eq!(texts(&messages(got)).last(), Some(&"y"), "s{i}");
+        c.drop_conn(s);
+    }
+}
