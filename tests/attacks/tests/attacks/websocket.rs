@@ -121,7 +121,11 @@ fn a43_frames() {
         .collect();
     // What is wrong after CONNECT ends the client's connection, and is told as such.
     let mut peer = opened(address, 90);
-    peer.send(&[frame(BINARY, &connect), frame(0x81, PINGREQ)].concat());
+    peer.send(&frame(BINARY, &connect));
+    let mut connack = [0; 6];
+    std::io::Read::read_exact(&mut peer.socket(), &mut connack).expect("a frame with CONNACK");
+    assert_eq!((connack[0], connack[2], connack[5]), (BINARY, 0x20, 0), "{connack:02x?}");
+    peer.send(&frame(0x81, PINGREQ));
     peer.read_bytes_to_close();
     node.expect_disconnected(peer.address, "protocol_error");
     drop(hoard);
