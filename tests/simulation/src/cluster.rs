@@ -47,8 +47,10 @@ struct Wire {
     shard: u16,
     link: Option<LinkId>,
     version: Version,
-    /// Bytes that the broker has written and the client has not read.
+    /// Bytes that the broker has written.
     to_client: Vec<u8>,
+    /// How far it has read.
+    read_to: usize,
     /// The client does not read: nothing is taken from the link.
     stalled: bool,
     aliases: BTreeMap<u16, String>,
@@ -68,7 +70,7 @@ pub struct Cluster {
     /// How long the next process takes to come up, in milliseconds.
     pub down_ms: u64,
     /// What happened, oldest first; the caller may take it.
-    pub events: Vec<Event>,
+    pub events: Vec<(Now, Event)>,
     shards: Vec<Broker>,
     mail: BTreeMap<(u16, u16), VecDeque<ShardMessage>>,
     wires: BTreeMap<Conn, Wire>,
@@ -194,6 +196,7 @@ impl Cluster {
             link: Some(link),
             version: login.version,
             to_client: Vec::new(),
+            read_to: 0,
             stalled: false,
             aliases: BTreeMap::new(),
             largest: 0,
@@ -252,28 +255,33 @@ impl Cluster {
 
     /// What has arrived at the client since the last call.
     pub fn receive(&mut self, conn: Conn) -> Vec<Got> {
-        let Some(wire) = self.wires.get_mut(&conn) else { return Vec::new() };
-        let bytes = std::mem::take(&mut wire.to_client);
-        let (mut rest, mut got) = (&bytes[..], Vec::new());
-        while !rest.is_empty() {
-            let frame = peek(rest, u32::MAX).ok().flatten().expect("the core writes whole packets");
-            assert!(frame.total_len <= rest.len(), "the core writes whole packets");
-            wire.largest = wire.largest.max(frame.total_len);
-            let (packet, after) = rest.split_at(frame.total_len);
-            let mut packet = Got::read(frame.first, &packet[frame.header_len..], wire.version);
-            if let Got::Publish(message) = &mut packet
-                && let Some(alias) = message.alias
-            {
-                if message.topic.is_empty() {
-                    message.topic = wire.aliases.get(&alias).expect("an alias that was set before").clone();
-                } else {
-                    wire.aliases.insert(alias, message.topic.clone());
-                }
+        std::iter::from_fn(|| self.receive_one(conn)).collect()
+    }
+
+    /// The next packet that has arrived at the client.
+    pub fn receive_one(&mut self, conn: Conn) -> Option<Got> {
+        let wire = self.wires.get_mut(&conn)?;
+        let bytes = wire.to_client.get(wire.read_to..).filter(|bytes| !bytes.is_empty());
+        let Some(bytes) = bytes else {
+            wire.to_client.clear();
+            wire.read_to = 0;
+            return None;
+        };
+        let frame = peek(bytes, u32::MAX).ok().flatten().expect("the core writes whole packets");
+        assert!(frame.total_len <= bytes.len(), "the core writes whole packets");
+        wire.read_to += frame.total_len;
+        wire.largest = wire.largest.max(frame.total_len);
+        let mut got = Got::read(frame.first, &bytes[frame.header_len..frame.total_len], wire.version);
+        if let Got::Publish(message) = &mut got
+            && let Some(alias) = message.alias
+        {
+            if message.topic.is_empty() {
+                message.topic = wire.aliases.get(&alias).expect("an alias that was set before").clone();
+            } else {
+                wire.aliases.insert(alias, message.topic.clone());
             }
-            got.push(packet);
-            rest = after;
         }
-        got
+        Some(got)
     }
 
     /// Bytes of the largest packet that the client has received.
@@ -407,7 +415,7 @@ impl Cluster {
             while let Some(output) = self.shards[shard as usize].poll_output() {
                 idle = false;
                 match output {
-                    Output::Event(event) => self.events.push(event),
+                    Output::Event(event) => self.events.push((self.now, event)),
                     Output::Send(to, message) => {
                         self.mail.entry((shard, to)).or_default().push_back(message);
                     }

@@ -1,0 +1,262 @@
+//! What must and what may have happened, kept apart from how the core does it: plain lists of who subscribed when and who
+//! published when. A moment is the number of a step; where letters under way or a crash make it uncertain what the
+//! broker knows, the model says "may".
+
+use crate::Message;
+use ravelin_mqtt::{QoS, matches};
+use std::collections::BTreeMap;
+
+/// A filter that clients subscribe to, always with the same options.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filter {
+    pub text: &'static str,
+    /// The filter inside `$share/group/`.
+    pub plain: &'static str,
+    pub shared: bool,
+    pub qos: QoS,
+    pub no_local: bool,
+    pub retain_as_published: bool,
+    pub id: Option<u32>,
+}
+
+/// A subscription of a session.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub client: usize,
+    pub session: u64,
+    pub filter: usize,
+    /// The SUBACK came.
+    pub must_from: Option<u64>,
+    /// UNSUBSCRIBE was sent.
+    pub must_until: Option<u64>,
+    /// The UNSUBACK came.
+    pub may_until: Option<u64>,
+}
+
+/// A message that was published.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    /// `None`: the broker published it, a will.
+    pub publisher: Option<usize>,
+    pub topic: String,
+    pub qos: QoS,
+    pub retain: bool,
+    /// Wall clock when it expires.
+    pub expires_ms: Option<u64>,
+    pub sent: u64,
+    /// Times that it was sent.
+    pub sends: u32,
+    /// When the publisher saw the acknowledgement.
+    pub accepted: Option<u64>,
+    /// It may come twice: it was under way while the number of shards changed or its publisher's session was lost.
+    pub recounted: bool,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    all: u32,
+    /// Without DUP.
+    fresh: u32,
+    exactly_once: u32,
+}
+
+/// Who received something.
+pub(crate) struct Receiver {
+    pub client: usize,
+    pub session: u64,
+    /// It is uncertain which of its sessions the broker knows.
+    pub fuzzy: bool,
+    /// Wall clock when it had read everything.
+    pub read_ms: u64,
+    /// Subscriptions that it made in this session, each of which may bring retained messages.
+    pub subscribes: u32,
+}
+
+/// Everything that was subscribed, published and received.
+#[derive(Default)]
+pub(crate) struct Model {
+    pub filters: Vec<Filter>,
+    pub entries: Vec<Entry>,
+    pub publications: BTreeMap<u64, Publication>,
+    seen: BTreeMap<(usize, u64, u64), Seen>,
+    /// By client, session, publisher, topic and QoS: the last message that came for the first time.
+    last: BTreeMap<(usize, u64, usize, String, u8), u64>,
+    pub crashes: u32,
+}
+
+impl Model {
+    pub fn new(filters: Vec<Filter>) -> Model {
+        Model { filters, ..Model::default() }
+    }
+
+    pub fn subscribe(&mut self, client: usize, session: u64, filter: usize) {
+        let open = |entry: &&mut Entry| {
+            entry.client == client
+                && entry.session == session
+                && entry.filter == filter
+                && entry.must_until.is_none()
+        };
+        if self.entries.iter_mut().find(open).is_none() {
+            self.entries.push(Entry {
+                client,
+                session,
+                filter,
+                must_from: None,
+                must_until: None,
+                may_until: None,
+            });
+        }
+    }
+
+    fn of(&mut self, client: usize, session: u64, filter: usize) -> impl Iterator<Item = &mut Entry> {
+        self.entries
+            .iter_mut()
+            .filter(move |entry| (entry.client, entry.session, entry.filter) == (client, session, filter))
+    }
+
+    pub fn subscribed(&mut self, client: usize, session: u64, filter: usize, step: u64) {
+        for entry in self.of(client, session, filter).filter(|entry| entry.must_until.is_none()) {
+            entry.must_from.get_or_insert(step);
+        }
+    }
+
+    pub fn unsubscribe(&mut self, client: usize, session: u64, filter: usize, step: u64) {
+        for entry in self.of(client, session, filter) {
+            entry.must_until.get_or_insert(step);
+        }
+    }
+
+    pub fn unsubscribed(&mut self, client: usize, session: u64, filter: usize, step: u64) {
+        for entry in self.of(client, session, filter) {
+            // Those that came after the UNSUBSCRIBE are not meant.
+            if entry.must_until.is_some() {
+                entry.may_until.get_or_insert(step);
+            }
+        }
+    }
+
+    /// The session has ended, for certain.
+    pub fn ended(&mut self, client: usize, session: u64, step: u64) {
+        for entry in self.entries.iter_mut().filter(|e| (e.client, e.session) == (client, session)) {
+            entry.must_until.get_or_insert(step);
+            entry.may_until.get_or_insert(step);
+        }
+    }
+
+    /// Nothing is certain about the client's session any more.
+    pub fn uncertain(&mut self, client: usize) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.client == client) {
+            entry.must_from = None;
+            entry.may_until = None;
+        }
+    }
+
+    /// Subscriptions that the message may have come from.
+    fn sources(&self, receiver: &Receiver, message: &Message, publication: &Publication) -> Vec<&Entry> {
+        let possible = |entry: &&Entry| {
+            let filter = &self.filters[entry.filter];
+            let session = entry.session == receiver.session || receiver.fuzzy;
+            let own = filter.no_local && publication.publisher == Some(receiver.client);
+            // A retained message is sent whoever published it, to a subscription made later.
+            let alive = message.retain
+                // A letter from the group's home may be under way when a member leaves.
+                || filter.shared
+                || entry.may_until.is_none_or(|until| until >= publication.sent);
+            entry.client == receiver.client
+                && session
+                && matches(filter.plain, &message.topic)
+                && alive
+                && (!own || message.retain)
+        };
+        self.entries.iter().filter(possible).collect()
+    }
+
+    /// A message has come to an application.
+    pub fn received(&mut self, receiver: &Receiver, message: &Message) {
+        // An empty one clears a topic, and is not told apart from others.
+        if message.payload.is_empty() {
+            return;
+        }
+        let tag: u64 = message.text().trim_end().parse().expect("a tag");
+        let Some(publication) = self.publications.get(&tag) else {
+            panic!("{} came long after everybody had it", tag);
+        };
+        assert_eq!(publication.topic, message.topic);
+        let sources = self.sources(receiver, message, publication);
+        assert!(!sources.is_empty(), "nobody asked for {message:?}: {publication:?}");
+        let granted = |entry: &&Entry| self.filters[entry.filter].qos.min(publication.qos) == message.qos;
+        assert!(sources.iter().any(granted), "nobody asked for this QoS: {message:?}");
+        let known = |id: &u32| sources.iter().any(|entry| self.filters[entry.filter].id == Some(*id));
+        assert!(
+            message.subscription_ids.iter().all(known),
+            "a subscription identifier of another: {message:?}"
+        );
+        assert!(!message.retain || publication.retain, "RETAIN out of nowhere");
+        if let Some(at) = publication.expires_ms {
+            assert!(message.dup || at > receiver.read_ms, "{message:?} had expired at {at}");
+        }
+        let plain = sources.iter().any(|entry| !self.filters[entry.filter].shared) as u32;
+        let mut groups: Vec<usize> =
+            sources.iter().map(|entry| entry.filter).filter(|&filter| self.filters[filter].shared).collect();
+        groups.sort();
+        groups.dedup();
+        let copies = plain + groups.len() as u32;
+        let retained = if publication.retain { receiver.subscribes } else { 0 };
+        let most = publication.sends * copies + retained + self.crashes * copies;
+        let ordered = groups.is_empty() && !publication.retain && publication.sends == 1;
+        let (publisher, both) = (publication.publisher, publication.qos.min(message.qos));
+        let exact = both == QoS::ExactlyOnce && !publication.recounted;
+        let in_order = ordered && message.qos == publication.qos;
+        let seen = self.seen.entry((receiver.client, receiver.session, tag)).or_default();
+        seen.all += 1;
+        seen.fresh += !message.dup as u32;
+        seen.exactly_once += (both == QoS::ExactlyOnce) as u32;
+        if !receiver.fuzzy {
+            assert!(!exact || seen.exactly_once <= copies + retained, "more than once: {message:?}");
+            assert!(seen.fresh <= most, "{} times, at most {most}: {message:?}", seen.fresh);
+        }
+        let first = seen.all == 1;
+        if let Some(publisher) = publisher.filter(|_| in_order && first) {
+            let key =
+                (receiver.client, receiver.session, publisher, message.topic.clone(), message.qos as u8);
+            let last = self.last.insert(key, tag);
+            assert!(last.is_none_or(|last| last < tag), "{tag} came after {last:?}: {message:?}");
+        }
+    }
+
+    /// Everything is quiet: everybody must have what was promised. `durable` tells the session of a client that has been
+    /// there since a moment, and is kept.
+    pub fn check_promises(&self, durable: impl Fn(usize) -> Option<u64>) {
+        for (tag, publication) in &self.publications {
+            let Some(accepted) = publication.accepted else { continue };
+            if publication.qos == QoS::AtMostOnce || publication.expires_ms.is_some() {
+                continue;
+            }
+            for entry in &self.entries {
+                let filter = &self.filters[entry.filter];
+                let holds = entry.must_from.is_some_and(|from| from <= publication.sent)
+                    && entry.must_until.is_none_or(|until| until > accepted)
+                    && durable(entry.client) == Some(entry.session)
+                    && !filter.shared
+                    && filter.qos != QoS::AtMostOnce
+                    && !(filter.no_local && publication.publisher == Some(entry.client))
+                    && matches(filter.plain, &publication.topic);
+                if holds {
+                    let key = (entry.client, entry.session, *tag);
+                    assert!(
+                        self.seen.get(&key).is_some_and(|seen| seen.all > 0),
+                        "{tag} never came to {entry:?}: {publication:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Everything is quiet: nothing that is done may come again, but as a retained message.
+    pub fn forget_past(&mut self, retained: &[u64]) {
+        self.publications.retain(|tag, _| retained.contains(tag));
+        self.seen.retain(|(.., tag), _| retained.contains(tag));
+        self.entries.retain(|entry| entry.may_until.is_none());
+        self.last.clear();
+    }
+}

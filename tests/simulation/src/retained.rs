@@ -1,0 +1,96 @@
+//! What may be retained for each topic.
+
+use std::collections::BTreeMap;
+
+/// A message that was retained, or, without a tag, the clearing of a topic.
+#[derive(Clone, Debug)]
+struct Set {
+    tag: Option<u64>,
+    /// Wall clock of the first and the last time that it was published.
+    first_ms: u64,
+    last_ms: u64,
+    /// Which publish it was, to tell clearings apart.
+    publish: u64,
+    step: u64,
+    certain: bool,
+    /// As it was published first, and last: which of them counts depends on what the broker knew.
+    expires_ms: (Option<u64>, Option<u64>),
+}
+
+/// By topic, what was retained since everything was quiet.
+#[derive(Default)]
+pub(crate) struct Retained(BTreeMap<String, Vec<Set>>);
+
+impl Retained {
+    fn of(&mut self, topic: &str) -> &mut Vec<Set> {
+        let nothing = Set {
+            tag: None,
+            first_ms: 0,
+            last_ms: 0,
+            publish: 0,
+            step: 0,
+            certain: true,
+            expires_ms: (None, None),
+        };
+        self.0.entry(topic.to_owned()).or_insert_with(|| vec![nothing])
+    }
+
+    /// A retained message was published, perhaps again; an empty one clears the topic.
+    pub fn published(
+        &mut self,
+        topic: &str,
+        publish: u64,
+        empty: bool,
+        now_ms: u64,
+        expires_ms: Option<u64>,
+        step: u64,
+    ) {
+        let sets = self.of(topic);
+        match sets.iter_mut().find(|set| set.publish == publish) {
+            Some(set) => (set.last_ms, set.expires_ms.1) = (now_ms, expires_ms),
+            None => sets.push(Set {
+                tag: (!empty).then_some(publish),
+                first_ms: now_ms,
+                last_ms: now_ms,
+                publish,
+                step,
+                certain: false,
+                expires_ms: (expires_ms, expires_ms),
+            }),
+        }
+    }
+
+    /// The broker has taken over responsibility for it.
+    pub fn accepted(&mut self, publish: u64) {
+        for set in self.0.values_mut().flatten().filter(|set| set.publish == publish) {
+            set.certain = true;
+        }
+    }
+
+    /// Everything is quiet, and this is what the broker has retained.
+    pub fn check(&mut self, actual: &BTreeMap<String, u64>, now_ms: u64, last_crash: u64) {
+        for topic in actual.keys() {
+            assert!(self.0.contains_key(topic), "{topic} was never retained");
+        }
+        for (topic, sets) in &mut self.0 {
+            let tag = actual.get(topic).copied();
+            for set in sets.iter_mut().filter(|set| set.step > last_crash) {
+                set.certain = true;
+            }
+            let beaten = |set: &Set| {
+                sets.iter().any(|other| {
+                    other.certain && other.publish != set.publish && other.first_ms > set.last_ms
+                })
+            };
+            let past = |at: Option<u64>| at.is_some_and(|at| at <= now_ms);
+            let found = sets.iter().find(|set| {
+                let (first, last) = set.expires_ms;
+                let now = |past| if past { None } else { set.tag };
+                (now(past(first)) == tag || now(past(last)) == tag) && !beaten(set)
+            });
+            let Some(found) = found else { panic!("{tag:?} is retained for {topic}: {sets:?}") };
+            let kept = Set { certain: true, first_ms: now_ms, last_ms: now_ms, ..found.clone() };
+            *sets = vec![kept];
+        }
+    }
+}
