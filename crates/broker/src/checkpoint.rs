@@ -1,10 +1,11 @@
 //! Writing the whole state again, a little at a time, so that old records can be dropped.
 
 use crate::journal::{Kind, Writer};
-use crate::message::Message;
+use crate::message::{Message, Parts};
 use crate::sending::{Delivery, Stage};
 use crate::session::{Session, StoredWill};
 use crate::{Broker, Now};
+use ravelin_mqtt::QoS;
 use std::rc::Rc;
 
 /// How far a checkpoint has come.
@@ -27,6 +28,7 @@ impl Broker {
         let until = self.journal.len() + budget_bytes;
         if !std::mem::replace(&mut progress.taken, true) {
             self.journal_taken();
+            self.journal_cleared(now);
             for published in self.wills.values().cloned().collect::<Vec<_>>() {
                 self.journal_published_will(now, &published);
             }
@@ -63,6 +65,27 @@ impl Broker {
                 record.int(origin.1 as u64);
                 record.int(scope);
                 record.members(&part.members);
+            });
+        }
+    }
+
+    /// A sister shard that has not heard yet that a topic was cleared may write its message once more: it must stay out.
+    fn journal_cleared(&mut self, now: Now) {
+        for (topic, stamp) in self.retained.cleared() {
+            if (stamp & 63) % self.shards as u64 != self.shard as u64 || topic.starts_with("$SYS/") {
+                continue;
+            }
+            let parts = Parts {
+                topic: &topic,
+                forward: &[],
+                payload: &[],
+                qos: QoS::AtMostOnce,
+                retain: true,
+                expires_ms: None,
+            };
+            self.journal.record(Kind::Retained, |record| {
+                record.int(stamp);
+                record.parts(now, parts);
             });
         }
     }

@@ -124,6 +124,14 @@ impl Retained {
 
     /// Clears a topic, unless a later message is there. Returns whether one was removed.
     pub fn clear(&mut self, topic: &str, stamp: u64) -> bool {
+        self.note_cleared(topic, stamp);
+        match self.find(topic) {
+            Some(id) if self.nodes[id as usize].stamp <= stamp => self.take(id).is_some(),
+            _ => false,
+        }
+    }
+
+    fn note_cleared(&mut self, topic: &str, stamp: u64) {
         if self.cleared.len() >= CLEARED_MAX {
             let mut stamps: Vec<u64> = self.cleared.values().copied().collect();
             let (_, &mut middle, _) = stamps.select_nth_unstable(CLEARED_MAX / 2);
@@ -131,10 +139,13 @@ impl Retained {
         }
         let last = self.cleared.entry(topic.into()).or_insert(stamp);
         *last = stamp.max(*last);
-        match self.find(topic) {
-            Some(id) if self.nodes[id as usize].stamp <= stamp => self.take(id).is_some(),
-            _ => false,
-        }
+    }
+
+    /// The topics that were cleared lately, and when.
+    pub fn cleared(&self) -> Vec<(Box<str>, u64)> {
+        let mut cleared: Vec<_> = self.cleared.iter().map(|(topic, stamp)| (topic.clone(), *stamp)).collect();
+        cleared.sort_unstable();
+        cleared
     }
 
     fn take(&mut self, id: NodeId) -> Option<Rc<Message>> {
@@ -152,12 +163,14 @@ impl Retained {
 
     /// Removes the message of a slot if it has expired by `now_ms`.
     pub fn expire(&mut self, slot: u32, now_ms: u64) -> bool {
-        let expired = self
-            .nodes
-            .get(slot as usize)
-            .and_then(|node| node.message.as_ref())
-            .is_some_and(|message| message.expires_ms.is_some_and(|at| at <= now_ms));
-        expired && self.take(slot).is_some()
+        if self.expires_ms(slot).is_none_or(|at| at > now_ms) {
+            return false;
+        }
+        let stamp = self.nodes[slot as usize].stamp;
+        let Some(message) = self.take(slot) else { return false };
+        // What it has replaced must not come back.
+        self.note_cleared(message.topic(), stamp);
+        true
     }
 
     fn add_child(&mut self, parent: NodeId, level: &str) -> NodeId {

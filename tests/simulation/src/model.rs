@@ -41,8 +41,10 @@ pub(crate) struct Publication {
     pub topic: String,
     pub qos: QoS,
     pub retain: bool,
-    /// Wall clock when it expires.
+    /// Wall clock when it expires, as it was sent last.
     pub expires_ms: Option<u64>,
+    /// It expires, or did when it was sent first.
+    pub may_expire: bool,
     pub sent: u64,
     /// Times that it was sent.
     pub sends: u32,
@@ -229,7 +231,7 @@ impl Model {
     pub fn check_promises(&self, durable: impl Fn(usize) -> Option<u64>) {
         for (tag, publication) in &self.publications {
             let Some(accepted) = publication.accepted else { continue };
-            if publication.qos == QoS::AtMostOnce || publication.expires_ms.is_some() {
+            if publication.qos == QoS::AtMostOnce || publication.may_expire {
                 continue;
             }
             for entry in &self.entries {

@@ -414,3 +414,33 @@ fn a_message_taken_by_a_shard_that_was_away_was_never_released() {
         c.drop_conn(s);
     }
 }
+
+#[test]
+fn a_cleared_topic_came_back_when_a_sister_shard_heard_of_it_after_its_checkpoint() {
+    for expire in [false, true] {
+        let mut c = Cluster::new(3);
+        let publishers: Vec<Conn> = (0..6).map(|i| join(&mut c, Login::v5(&format!("p{i}"))).0).collect();
+        for (i, &p) in publishers.iter().enumerate() {
+            put(&mut c, p, &Message::new(&format!("r/{i}"), "x", 1).id(1).retained());
+        }
+        c.advance(1);
+        for i in 0..publishers.len() {
+            // Somebody else, often on another shard, whose letters are late.
+            let p = publishers[(i + 1) % publishers.len()];
+            let topic = format!("r/{i}");
+            let message = match expire {
+                true => Message { expiry_s: Some(1), ..Message::new(&topic, "y", 0).retained() },
+                false => Message::new(&topic, "", 0).retained(),
+            };
+            c.send(p, &publish(Version::V5, &message));
+        }
+        for shard in 0..3 {
+            c.sync(shard, usize::MAX);
+        }
+        c.advance(2_000);
+        c.checkpoint();
+        c.restart(3);
+        c.advance(0);
+        assert_eq!(c.stats().iter().map(|stats| stats.retained).collect::<Vec<_>>(), [0, 0, 0]);
+    }
+}
