@@ -127,7 +127,7 @@ impl Broker {
                 let entry = trie.entry(node, position);
                 record.text(&trie.filter(node));
                 record.options(ravelin_mqtt::SubscribeOptions {
-                    qos: ravelin_mqtt::QoS::from_u8(entry.qos).unwrap_or_default(),
+                    qos: QoS::from_u8(entry.qos).unwrap_or_default(),
                     no_local: entry.no_local,
                     retain_as_published: entry.retain_as_published,
                     retain_handling: Default::default(),

@@ -294,7 +294,7 @@ impl Broker {
                 let uid = reader.int()?;
                 // Those to whom this shard has passed its messages on may hear of them later than of the end.
                 let mut passed = self.taken.passed_to(uid);
-                self.taken.forget(uid);
+                self.taken.forget(uid, Some(from));
                 while passed != 0 {
                     let shard = passed.trailing_zeros() as u16;
                     passed &= passed - 1;
@@ -382,7 +382,7 @@ impl Broker {
             None => {
                 let route = self.route(parts.topic);
                 self.fan_out(now, &route, &mut fan);
-                self.store_fan(now, &mut fan, origin, 0)
+                self.store_fan(now, from, &mut fan, origin, 0)
             }
         };
         self.pass_shared(now, from, &fan, origin, token, seq);
@@ -393,10 +393,18 @@ impl Broker {
         Ok(())
     }
 
-    fn store_fan(&mut self, now: Now, fan: &mut Fan<'_>, origin: Option<Origin>, scope: u64) -> u64 {
+    fn store_fan(
+        &mut self,
+        now: Now,
+        from: u16,
+        fan: &mut Fan<'_>,
+        origin: Option<Origin>,
+        scope: u64,
+    ) -> u64 {
         let journaled = !fan.durable.is_empty() || origin.is_some() && !fan.shared.is_empty();
         if let Some(origin) = origin {
-            self.taken.insert(origin, scope, Part { journaled, members: fan.shared.clone() });
+            let part = Part { from: Some(from), journaled, members: fan.shared.clone() };
+            self.taken.insert(origin, scope, part);
         }
         if journaled { self.journal_published(now, fan, origin, scope, None) } else { 0 }
     }
@@ -446,7 +454,7 @@ impl Broker {
             }
             None => self.stats.publish_dropped += 1,
         }
-        let seq = self.store_fan(now, &mut fan, origin, uid);
+        let seq = self.store_fan(now, from, &mut fan, origin, uid);
         for index in std::mem::take(&mut fan.pump) {
             self.pump(now, index);
         }

@@ -41,7 +41,7 @@ pub(crate) struct Publication {
     pub topic: String,
     pub qos: QoS,
     pub retain: bool,
-    /// Wall clock when it expires, as it was sent last.
+    /// Wall clock when the last copy of it expires; none, if one does not.
     pub expires_ms: Option<u64>,
     /// It expires, or did when it was sent first.
     pub may_expire: bool,

@@ -425,7 +425,8 @@ impl World {
             }
             if let Some(publication) = self.model.publications.get_mut(&tag) {
                 publication.sends += 1;
-                publication.expires_ms = expires_ms;
+                let last = publication.expires_ms.zip(expires_ms).map(|(first, again)| first.max(again));
+                publication.expires_ms = last;
             }
         }
     }

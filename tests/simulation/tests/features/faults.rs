@@ -444,3 +444,29 @@ fn a_cleared_topic_came_back_when_a_sister_shard_heard_of_it_after_its_checkpoin
         assert_eq!(c.stats().iter().map(|stats| stats.retained).collect::<Vec<_>>(), [0, 0, 0]);
     }
 }
+
+#[test]
+fn a_shared_message_that_was_repeated_came_twice_when_the_publisher_left() {
+    for i in 0..20 {
+        let mut c = Cluster::new(3);
+        let (s, _) = join(&mut c, Login::v5(&format!("s{i}")));
+        sub(&mut c, s, "$share/g/t", 2);
+        let login = Login::v5("p").kept();
+        let (p, _) = join(&mut c, login.clone());
+        let message = Message::new("t", "x", 2).id(3);
+        c.send(p, &publish(Version::V5, &message));
+        mail(&mut c);
+        c.drop_conn(p);
+        let p = c.connect(&login).unwrap();
+        c.send(p, &publish(Version::V5, &message.again()));
+        c.connect(&Login::v5("p")).unwrap();
+        // The end of the session is known everywhere before the group's home passes the message on again.
+        let home = ravelin_broker::home_shard("p", 3);
+        for to in 0..3 {
+            while c.deliver_mail(home, to) {}
+        }
+        assert_eq!(texts(&read(&mut c, s)), ["x"]);
+        let held: usize = (0..3).map(|shard| c.shard(shard).held().taken).sum();
+        assert_eq!(held, 0);
+    }
+}
