@@ -13,8 +13,8 @@ struct Set {
     publish: u64,
     step: u64,
     certain: bool,
-    /// As it was published first, and last: which of them counts depends on what the broker knew.
-    expires_ms: (Option<u64>, Option<u64>),
+    /// Each time that it was published: which of them counts depends on what the broker knew.
+    expires_ms: Vec<Option<u64>>,
 }
 
 /// By topic, what was retained since everything was quiet.
@@ -30,7 +30,7 @@ impl Retained {
             publish: 0,
             step: 0,
             certain: true,
-            expires_ms: (None, None),
+            expires_ms: vec![None],
         };
         self.0.entry(topic.to_owned()).or_insert_with(|| vec![nothing])
     }
@@ -47,7 +47,10 @@ impl Retained {
     ) {
         let sets = self.of(topic);
         match sets.iter_mut().find(|set| set.publish == publish) {
-            Some(set) => (set.last_ms, set.expires_ms.1) = (now_ms, expires_ms),
+            Some(set) => {
+                set.last_ms = now_ms;
+                set.expires_ms.push(expires_ms);
+            }
             None => sets.push(Set {
                 tag: (!empty).then_some(publish),
                 first_ms: now_ms,
@@ -55,7 +58,7 @@ impl Retained {
                 publish,
                 step,
                 certain: false,
-                expires_ms: (expires_ms, expires_ms),
+                expires_ms: vec![expires_ms],
             }),
         }
     }
@@ -82,11 +85,10 @@ impl Retained {
                     other.certain && other.publish != set.publish && other.first_ms > set.last_ms
                 })
             };
-            let past = |at: Option<u64>| at.is_some_and(|at| at <= now_ms);
+            let past = |at: &Option<u64>| at.is_some_and(|at| at <= now_ms);
             let found = sets.iter().find(|set| {
-                let (first, last) = set.expires_ms;
-                let now = |past| if past { None } else { set.tag };
-                (now(past(first)) == tag || now(past(last)) == tag) && !beaten(set)
+                let is = |at| tag == if past(at) { None } else { set.tag };
+                set.expires_ms.iter().any(is) && !beaten(set)
             });
             let Some(found) = found else { panic!("{tag:?} is retained for {topic}: {sets:?}") };
             let kept = Set { certain: true, first_ms: now_ms, last_ms: now_ms, ..found.clone() };

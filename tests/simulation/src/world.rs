@@ -386,7 +386,7 @@ impl World {
         if !present {
             *known =
                 Known { no: old + 1, changed: step, fuzzy: false, subscribes: 0, longest_ms: 0, ..*known };
-        } else if known.durable != durable {
+        } else if known.durable != durable || known.alive == Alive::Unknown {
             known.changed = step;
         }
         known.alive = Alive::Yes(u64::MAX, u64::MAX);
