@@ -117,9 +117,9 @@ impl Broker {
         }
         let epoch = self.epoch;
         let Some(session) = self.sessions.get(index) else { return };
-        let trie = &self.trie;
+        let (trie, shards) = (&self.trie, self.shards);
         self.journal.record(Kind::Session, |record| {
-            write_head(record, now, session);
+            write_head(record, now, shards, session);
             let nodes = session.subscriptions.nodes();
             record.int((nodes.len() + session.shares.len()) as u64);
             for node in nodes {
@@ -150,7 +150,7 @@ fn messages(session: &Session) -> impl Iterator<Item = &Rc<Message>> {
     window.chain(queue).map(|delivery| &delivery.message)
 }
 
-fn write_head(record: &mut Writer<'_>, now: Now, session: &Session) {
+fn write_head(record: &mut Writer<'_>, now: Now, shards: u16, session: &Session) {
     record.int(session.uid);
     record.principal(&session.who);
     record.u8(session.version as u8);
@@ -160,7 +160,9 @@ fn write_head(record: &mut Writer<'_>, now: Now, session: &Session) {
     write_will(record, now, session.will.as_deref());
     record.int(session.received.len() as u64);
     for &id in &session.received {
-        record.int(id as u64);
+        // Other shards, of this process or an earlier one with more of them, may not have the message.
+        let unsure = shards > 1 || session.received_unsure.contains(&id);
+        record.int((id as u64) << 1 | unsure as u64);
     }
 }
 

@@ -142,7 +142,7 @@ impl Broker {
     fn restore_session(&mut self, now: Now, reader: &mut Reader<'_>, restoring: &mut Restoring) -> Read<()> {
         let uid = reader.int()?;
         self.last_uid = self.last_uid.max(uid);
-        let session = Restored::read(now, reader, restoring, &mut self.last_message_id)?;
+        let session = Restored::read(now, reader, uid, restoring, &mut self.last_message_id)?;
         restoring.alive.insert(uid, session.will_name());
         if home_shard(&session.who.client_id, self.shards) == self.shard {
             restoring.sessions.insert(uid, session);
@@ -390,6 +390,7 @@ impl Restored {
     fn read(
         now: Now,
         reader: &mut Reader<'_>,
+        uid: u64,
         restoring: &mut Restoring,
         last_message_id: &mut u64,
     ) -> Read<Restored> {
@@ -401,11 +402,15 @@ impl Restored {
         let will = read_will(now, reader)?;
         let mut received = Vec::new();
         for _ in 0..reader.int()? {
-            let id = reader.int()? as u16;
+            let (id, unsure) = reader.int().map(|int| ((int >> 1) as u16, int & 1 != 0))?;
             if received.contains(&id) {
                 return Err(RestoreError("an identifier is received twice"));
             }
             received.push(id);
+            match unsure {
+                true => restoring.spread.insert((uid, id)),
+                false => restoring.spread.remove(&(uid, id)),
+            };
         }
         let mut subscriptions = BTreeMap::new();
         for _ in 0..reader.int()? {

@@ -470,3 +470,25 @@ fn a_shared_message_that_was_repeated_came_twice_when_the_publisher_left() {
         assert_eq!(held, 0);
     }
 }
+
+#[test]
+fn a_checkpoint_forgot_that_other_shards_may_not_have_a_message() {
+    let mut c = Cluster::new(3);
+    let (p, _) = pair(&mut c);
+    let message = Message::new("t", "x", 2).id(3);
+    c.send(p, &publish(Version::V5, &message));
+    c.sync(ravelin_broker::home_shard("p", 3), usize::MAX);
+    // What the sisters have done with it is lost.
+    let records = c.disk.records().to_vec();
+    c.settle();
+    c.disk.set_records(records);
+    c.restart(1);
+    c.checkpoint();
+    c.restart(1);
+    let (p, _) = rejoin(&mut c, Login::v5("p").kept());
+    put(&mut c, p, &message.again());
+    for i in 0..4 {
+        let (_, got) = rejoin(&mut c, Login::v5(&format!("s{i}")).kept());
+        assert_eq!(texts(&messages(got)).last(), Some(&"x"), "s{i}");
+    }
+}
