@@ -12,6 +12,9 @@ use std::rc::Rc;
 pub(crate) struct Progress {
     taken: bool,
     session: u32,
+    /// Retained messages set after this stamp are written by every shard: the record of the one that set them may not be on
+    /// disk when the older message's record is cut off.
+    since: u64,
     retained: u32,
 }
 
@@ -19,7 +22,7 @@ impl Broker {
     /// Starts writing the whole state. What changes meanwhile is journaled as always.
     pub fn checkpoint_begin(&mut self) {
         self.epoch += 1;
-        self.checkpoint = Some(Progress { taken: false, session: 0, retained: 0 });
+        self.checkpoint = Some(Progress { taken: false, session: 0, since: self.retain_stamp, retained: 0 });
     }
 
     /// Writes more of the state, about `budget_bytes` of it. True when all was written.
@@ -48,7 +51,7 @@ impl Broker {
                 self.checkpoint = Some(progress);
                 return false;
             }
-            self.journal_retained(now, progress.retained);
+            self.journal_retained(now, progress.retained, progress.since);
             progress.retained += 1;
         }
         true
@@ -90,10 +93,11 @@ impl Broker {
         }
     }
 
-    /// Every shard writes the retained messages that it set.
-    fn journal_retained(&mut self, now: Now, slot: u32) {
+    /// Every shard writes the retained messages that it set, and those that were set lately.
+    fn journal_retained(&mut self, now: Now, slot: u32, since: u64) {
         let Some((stamp, message)) = self.retained.slot(slot) else { return };
-        if (stamp & 63) % self.shards as u64 != self.shard as u64 || message.topic().starts_with("$SYS/") {
+        let own = (stamp & 63) % self.shards as u64 == self.shard as u64;
+        if !own && stamp <= since || message.topic().starts_with("$SYS/") {
             return;
         }
         let message = message.clone();

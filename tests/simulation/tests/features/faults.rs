@@ -492,3 +492,36 @@ fn a_checkpoint_forgot_that_other_shards_may_not_have_a_message() {
         assert_eq!(texts(&messages(got)).last(), Some(&"x"), "s{i}");
     }
 }
+
+#[test]
+fn a_retained_message_was_lost_with_the_record_of_the_one_that_replaced_it() {
+    for i in 0..12 {
+        let mut c = Cluster::new(3);
+        let (p, _) = join(&mut c, Login::v5("p"));
+        put(&mut c, p, &Message::new("r", "old", 1).id(1).retained());
+        let (q, _) = join(&mut c, Login::v5(&format!("q{i}")));
+        let home = ravelin_broker::home_shard(&format!("q{i}"), 3);
+        c.advance(1);
+        c.checkpoint_begin();
+        for _ in 0..1000 {
+            c.checkpoint_step(home, 1);
+        }
+        c.send(q, &publish(Version::V5, &Message::new("r", "new", 1).id(1).retained()));
+        mail(&mut c);
+        // The sisters complete the checkpoint; the record of the new message is not on disk.
+        let lost = c.disk.pending(home);
+        c.disk.sync(home, lost - 1);
+        for shard in (0..3).filter(|shard| *shard != home) {
+            for _ in 0..1000 {
+                c.checkpoint_step(shard, 1);
+            }
+            c.sync(shard, usize::MAX);
+        }
+        assert!(c.checkpoint_end());
+        let records = c.disk.records().to_vec();
+        c.settle();
+        c.disk.set_records(records);
+        c.restart(3);
+        assert_eq!(c.stats().iter().map(|stats| stats.retained).collect::<Vec<_>>(), [1, 1, 1]);
+    }
+}
