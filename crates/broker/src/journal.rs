@@ -189,6 +189,10 @@ pub(crate) struct Reader<'a>(pub &'a [u8]);
 
 type Read<T> = Result<T, RestoreError>;
 
+/// Above all that is ever written (times, names, stamps), and low enough that sums of a few do not overflow.
+const INT_MAX: u64 = 1 << 60;
+const TOO_LARGE: RestoreError = RestoreError("an integer is too large");
+
 /// The largest Variable Byte Integer (section 1.5.5).
 const SUBSCRIPTION_ID_MAX: u32 = 268_435_455;
 
@@ -205,10 +209,10 @@ impl<'a> Reader<'a> {
             let byte = self.u8()?;
             value |= ((byte & 0x7F) as u64) << shift;
             if byte < 0x80 {
-                return Ok(value);
+                return (value <= INT_MAX).then_some(value).ok_or(TOO_LARGE);
             }
         }
-        Err(RestoreError("an integer is too long"))
+        Err(TOO_LARGE)
     }
 
     pub fn bytes(&mut self) -> Read<&'a [u8]> {

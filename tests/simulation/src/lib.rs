@@ -6,16 +6,20 @@
 
 mod client;
 mod cluster;
+mod connections;
+mod damage;
 mod model;
 mod quiet;
 mod random;
 mod retained;
 mod store;
+mod traffic;
 mod wills;
 mod wire;
 mod world;
 
 pub use cluster::{Cluster, Conn, Rights};
+pub use damage::{damage, frames, restore};
 pub use random::Random;
 pub use store::Disk;
 pub use wire::{Got, Login, Message, ack, publish, subscribe, unsubscribe};

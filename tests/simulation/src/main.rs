@@ -1,8 +1,10 @@
 //! Long soaks: `cargo run -p ravelin-simulation --release -- --seeds N --steps M --start S`.
 
 use ravelin_simulation::World;
+use std::panic::catch_unwind;
+use std::process::ExitCode;
 
-fn main() {
+fn main() -> ExitCode {
     let (mut seeds, mut steps, mut start) = (1_000, 5_000, 0);
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
@@ -11,20 +13,22 @@ fn main() {
             "--seeds" => &mut seeds,
             "--steps" => &mut steps,
             "--start" => &mut start,
-            _ => usage(),
+            _ => return usage(),
         };
-        *place = value.unwrap_or_else(|| usage());
+        let Some(value) = value else { return usage() };
+        *place = value;
     }
-    for seed in start..start + seeds {
-        World::new(seed).run(steps);
-        if (seed + 1 - start).is_multiple_of(100) {
-            println!("{} seeds", seed + 1 - start);
-        }
+    let fails = |seed: &u64| catch_unwind(|| World::new(*seed).run(steps)).is_err();
+    let failed: Vec<u64> = (start..start + seeds).filter(fails).collect();
+    if failed.is_empty() {
+        println!("{seeds} seeds of {steps} steps, from {start} on: nothing found");
+        return ExitCode::SUCCESS;
     }
-    println!("{seeds} seeds of {steps} steps, from {start} on: nothing found");
+    eprintln!("{} of {seeds} seeds failed: {failed:?}", failed.len());
+    ExitCode::FAILURE
 }
 
-fn usage() -> ! {
+fn usage() -> ExitCode {
     eprintln!("usage: ravelin-simulation [--seeds N] [--steps M] [--start S]");
-    std::process::exit(2)
+    ExitCode::from(2)
 }

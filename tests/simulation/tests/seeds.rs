@@ -10,10 +10,10 @@ fn run(seeds: std::ops::Range<u64>, steps: u64) {
 
 #[test]
 fn many_worlds() {
-    run(0..400, 2_000);
+    run(0..2_000, 2_000);
 }
 
 #[test]
 fn some_long_worlds() {
-    run(10_000..10_020, 20_000);
+    run(10_000..10_040, 20_000);
 }
