@@ -23,8 +23,10 @@ pub(crate) enum Heard {
     Message(Message),
     /// The broker has taken over responsibility for a message.
     Accepted(u64),
-    Subscribed(Vec<usize>),
-    Unsubscribed(Vec<usize>),
+    /// SUBACK, for these subscriptions.
+    Subscribed(Vec<u64>),
+    /// UNSUBACK, for these.
+    Unsubscribed(Vec<u64>),
     /// The broker ends the connection.
     Ended(ReasonCode),
 }
@@ -45,8 +47,8 @@ pub(crate) struct Client {
     incoming: BTreeMap<u16, Vec<u8>>,
     /// Acknowledgements not yet sent.
     owed: VecDeque<(AckKind, u16)>,
-    subscribing: BTreeMap<u16, Vec<usize>>,
-    unsubscribing: BTreeMap<u16, Vec<usize>>,
+    subscribing: BTreeMap<u16, Vec<u64>>,
+    unsubscribing: BTreeMap<u16, Vec<u64>>,
     /// Wall clock when it last sent something.
     pub sent_ms: u64,
     /// Wall clock when all that had been written was read.
@@ -152,12 +154,12 @@ impl Client {
         self.send(cluster, &bytes);
     }
 
-    pub fn await_suback(&mut self, id: u16, filters: Vec<usize>) {
-        self.subscribing.insert(id, filters);
+    pub fn await_suback(&mut self, id: u16, subscriptions: Vec<u64>) {
+        self.subscribing.insert(id, subscriptions);
     }
 
-    pub fn await_unsuback(&mut self, id: u16, filters: Vec<usize>) {
-        self.unsubscribing.insert(id, filters);
+    pub fn await_unsuback(&mut self, id: u16, subscriptions: Vec<u64>) {
+        self.unsubscribing.insert(id, subscriptions);
     }
 
     /// Sends up to `most` of the acknowledgements that are owed.

@@ -22,6 +22,7 @@ pub(crate) struct Filter {
 /// A subscription of a session.
 #[derive(Debug)]
 pub(crate) struct Entry {
+    pub no: u64,
     pub client: usize,
     pub session: u64,
     pub filter: usize,
@@ -79,6 +80,7 @@ pub(crate) struct Receiver {
 pub(crate) struct Model {
     pub filters: Vec<Filter>,
     pub entries: Vec<Entry>,
+    last_entry: u64,
     pub publications: BTreeMap<u64, Publication>,
     seen: BTreeMap<(usize, u64, u64), Seen>,
     /// By client, session, publisher, topic and QoS: the last message that came for the first time.
@@ -91,49 +93,50 @@ impl Model {
         Model { filters, ..Model::default() }
     }
 
-    pub fn subscribe(&mut self, client: usize, session: u64, filter: usize) {
-        let open = |entry: &&mut Entry| {
-            entry.client == client
-                && entry.session == session
-                && entry.filter == filter
+    /// SUBSCRIBE was sent. Gives the number of the subscription, which is the same if there was one.
+    pub fn subscribe(&mut self, client: usize, session: u64, filter: usize) -> u64 {
+        let open = |entry: &&Entry| {
+            (entry.client, entry.session, entry.filter) == (client, session, filter)
                 && entry.must_until.is_none()
         };
-        if self.entries.iter_mut().find(open).is_none() {
-            self.entries.push(Entry {
-                client,
-                session,
-                filter,
-                must_from: None,
-                must_until: None,
-                may_until: None,
-            });
+        if let Some(entry) = self.entries.iter().find(open) {
+            return entry.no;
         }
+        self.last_entry += 1;
+        let no = self.last_entry;
+        let [must_from, must_until, may_until] = [None; 3];
+        self.entries.push(Entry { no, client, session, filter, must_from, must_until, may_until });
+        no
     }
 
-    fn of(&mut self, client: usize, session: u64, filter: usize) -> impl Iterator<Item = &mut Entry> {
-        self.entries
-            .iter_mut()
-            .filter(move |entry| (entry.client, entry.session, entry.filter) == (client, session, filter))
+    fn entry(&mut self, no: u64) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.no == no)
     }
 
-    pub fn subscribed(&mut self, client: usize, session: u64, filter: usize, step: u64) {
-        for entry in self.of(client, session, filter).filter(|entry| entry.must_until.is_none()) {
+    /// The SUBACK came.
+    pub fn subscribed(&mut self, no: u64, step: u64) {
+        if let Some(entry) = self.entry(no) {
             entry.must_from.get_or_insert(step);
         }
     }
 
-    pub fn unsubscribe(&mut self, client: usize, session: u64, filter: usize, step: u64) {
-        for entry in self.of(client, session, filter) {
+    /// UNSUBSCRIBE was sent. Gives the numbers of the subscriptions that it ends.
+    pub fn unsubscribe(&mut self, client: usize, session: u64, filter: usize, step: u64) -> Vec<u64> {
+        let is = |entry: &&mut Entry| {
+            (entry.client, entry.session, entry.filter) == (client, session, filter)
+                && entry.may_until.is_none()
+        };
+        let end = |entry: &mut Entry| {
             entry.must_until.get_or_insert(step);
-        }
+            entry.no
+        };
+        self.entries.iter_mut().filter(is).map(end).collect()
     }
 
-    pub fn unsubscribed(&mut self, client: usize, session: u64, filter: usize, step: u64) {
-        for entry in self.of(client, session, filter) {
-            // Those that came after the UNSUBSCRIBE are not meant.
-            if entry.must_until.is_some() {
-                entry.may_until.get_or_insert(step);
-            }
+    /// The UNSUBACK came.
+    pub fn unsubscribed(&mut self, no: u64, step: u64) {
+        if let Some(entry) = self.entry(no) {
+            entry.may_until.get_or_insert(step);
         }
     }
 

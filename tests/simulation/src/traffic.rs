@@ -24,9 +24,9 @@ impl World {
             return;
         }
         let subscription_id = id.filter(|_| version == Version::V5);
-        let mut filters = Vec::new();
+        let (mut filters, mut subscriptions) = (Vec::new(), Vec::new());
         for &filter in &chosen {
-            self.model.subscribe(client, no, filter);
+            subscriptions.push(self.model.subscribe(client, no, filter));
             let Filter { text, qos, no_local, retain_as_published, .. } = self.model.filters[filter];
             filters
                 .push((text, SubscribeOptions { qos, no_local, retain_as_published, ..Default::default() }));
@@ -34,7 +34,7 @@ impl World {
         self.known[client].subscribes += chosen.len() as u32;
         let id = self.clients[client].free_id();
         self.note(|world| format!("{} subscribes to {filters:?}", world.clients[client].id));
-        self.clients[client].await_suback(id, chosen);
+        self.clients[client].await_suback(id, subscriptions);
         self.clients[client].send(&mut self.cluster, &subscribe(version, id, subscription_id, &filters));
     }
 
@@ -49,11 +49,11 @@ impl World {
             return;
         }
         let filter = *self.random.pick(&all);
-        self.model.unsubscribe(client, no, filter, self.step);
+        let subscriptions = self.model.unsubscribe(client, no, filter, self.step);
         let id = self.clients[client].free_id();
         let text = self.model.filters[filter].text;
         self.note(|world| format!("{} unsubscribes from {text}", world.clients[client].id));
-        self.clients[client].await_unsuback(id, vec![filter]);
+        self.clients[client].await_unsuback(id, subscriptions);
         self.clients[client].send(&mut self.cluster, &unsubscribe(version, id, &[text]));
     }
 
@@ -131,16 +131,8 @@ impl World {
                         publication.accepted.get_or_insert(step);
                     }
                 }
-                Heard::Subscribed(filters) => {
-                    for filter in filters {
-                        self.model.subscribed(client, no, filter, step);
-                    }
-                }
-                Heard::Unsubscribed(filters) => {
-                    for filter in filters {
-                        self.model.unsubscribed(client, no, filter, step);
-                    }
-                }
+                Heard::Subscribed(all) => all.iter().for_each(|&no| self.model.subscribed(no, step)),
+                Heard::Unsubscribed(all) => all.iter().for_each(|&no| self.model.unsubscribed(no, step)),
                 Heard::Ended(reason) => {
                     let expected = [ReasonCode::SESSION_TAKEN_OVER, ReasonCode::KEEP_ALIVE_TIMEOUT];
                     assert!(expected.contains(&reason), "{} was told {reason}", self.clients[client].id);
