@@ -182,8 +182,7 @@ impl Broker {
         if session.journaled {
             let uid = session.uid;
             self.journal.record(Kind::SessionEnded, |record| record.int(uid));
-            self.taken.forget(uid, None);
-            self.tell_ended(uid);
+            self.end_taken(uid);
         }
         if session.durable {
             if expired {

@@ -257,7 +257,7 @@ impl Broker {
             self.retain(parts, stamp);
         }
         if let Some(origin) = origin.filter(|_| !again) {
-            self.taken.insert(origin, 0, Part { from: None, journaled: true, members: fan.shared.clone() });
+            self.taken.insert(origin, 0, Part { journaled: true, members: fan.shared.clone() });
         }
         let asked = self.forward(now, index, &fan, remote, stamp, origin);
         for index in std::mem::take(&mut fan.pump) {
@@ -367,11 +367,7 @@ impl Broker {
         let stored = !fan.durable.is_empty() || origin.is_some() && !fan.shared.is_empty();
         if stored || durable && stamp.is_some() {
             if let Some(origin) = origin {
-                self.taken.insert(
-                    origin,
-                    0,
-                    Part { from: None, journaled: true, members: fan.shared.clone() },
-                );
+                self.taken.insert(origin, 0, Part { journaled: true, members: fan.shared.clone() });
             }
             self.journal_published(now, &mut fan, origin, 0, stamp.filter(|_| durable));
         }

@@ -124,7 +124,7 @@ impl Broker {
                 let uid = reader.int()?;
                 restoring.sessions.remove(&uid);
                 restoring.alive.remove(&uid);
-                self.taken.forget(uid, None);
+                self.taken.forget(uid);
             }
             _ => {
                 let uid = reader.int()?;
@@ -216,7 +216,7 @@ impl Broker {
                 .into_iter()
                 .filter(|member| sisters.checked_shr(member.shard as u32).is_some_and(|bits| bits & 1 != 0))
                 .collect();
-            self.taken.insert(origin, scope, Part { from: None, journaled: true, members });
+            self.taken.insert(origin, scope, Part { journaled: true, members });
         }
     }
 

@@ -213,10 +213,20 @@ impl Broker {
         Asked { shards: self.shards - 1, token }
     }
 
-    /// A session that the journal knew has ended.
-    pub(crate) fn tell_ended(&mut self, uid: u64) {
-        for shard in self.sisters() {
-            self.say(shard, Say::Ended, |writer| writer.int(uid));
+    /// A session that the journal knew has ended: what it sent is forgotten, here and on the sister shards, but not before
+    /// all has arrived. A sister may pass a message on to another one, where it must not come after the end.
+    pub(crate) fn end_taken(&mut self, uid: u64) {
+        self.groups.ended.push_back((self.groups.last_token, uid));
+        self.forget_ended();
+    }
+
+    fn forget_ended(&mut self) {
+        let oldest = self.groups.answers.keys().next().copied().unwrap_or(u64::MAX);
+        while let Some((_, uid)) = self.groups.ended.pop_front_if(|(token, _)| *token < oldest) {
+            self.taken.forget(uid);
+            for shard in self.sisters() {
+                self.say(shard, Say::Ended, |writer| writer.int(uid));
+            }
         }
     }
 
@@ -292,14 +302,7 @@ impl Broker {
             }
             Say::Ended => {
                 let uid = reader.int()?;
-                // Those to whom this shard has passed its messages on may hear of them later than of the end.
-                let mut passed = self.taken.passed_to(uid);
-                self.taken.forget(uid, Some(from));
-                while passed != 0 {
-                    let shard = passed.trailing_zeros() as u16;
-                    passed &= passed - 1;
-                    self.say(shard, Say::Ended, |writer| writer.int(uid));
-                }
+                self.taken.forget(uid);
             }
             Say::Ask => {
                 let (token, deep) = (reader.int()?, reader.u8()? != 0);
@@ -348,6 +351,9 @@ impl Broker {
             Waiter::Will(name) if last => self.will_answered(name),
             Waiter::Shard { .. } | Waiter::Will(_) => {}
         }
+        if last {
+            self.forget_ended();
+        }
     }
 
     fn hear_stuck(&mut self, now: Now, token: u64) {
@@ -361,6 +367,7 @@ impl Broker {
             // The will stays in the store, which has it.
             Some((Waiter::Will { .. }, _)) | None => {}
         }
+        self.forget_ended();
     }
 
     fn hear_publish(&mut self, now: Now, from: u16, reader: &mut Reader<'_>) -> Read<()> {
@@ -382,7 +389,7 @@ impl Broker {
             None => {
                 let route = self.route(parts.topic);
                 self.fan_out(now, &route, &mut fan);
-                self.store_fan(now, from, &mut fan, origin, 0)
+                self.store_fan(now, &mut fan, origin, 0)
             }
         };
         self.pass_shared(now, from, &fan, origin, token, seq);
@@ -393,18 +400,10 @@ impl Broker {
         Ok(())
     }
 
-    fn store_fan(
-        &mut self,
-        now: Now,
-        from: u16,
-        fan: &mut Fan<'_>,
-        origin: Option<Origin>,
-        scope: u64,
-    ) -> u64 {
+    fn store_fan(&mut self, now: Now, fan: &mut Fan<'_>, origin: Option<Origin>, scope: u64) -> u64 {
         let journaled = !fan.durable.is_empty() || origin.is_some() && !fan.shared.is_empty();
         if let Some(origin) = origin {
-            let part = Part { from: Some(from), journaled, members: fan.shared.clone() };
-            self.taken.insert(origin, scope, part);
+            self.taken.insert(origin, scope, Part { journaled, members: fan.shared.clone() });
         }
         if journaled { self.journal_published(now, fan, origin, scope, None) } else { 0 }
     }
@@ -454,7 +453,7 @@ impl Broker {
             }
             None => self.stats.publish_dropped += 1,
         }
-        let seq = self.store_fan(now, from, &mut fan, origin, uid);
+        let seq = self.store_fan(now, &mut fan, origin, uid);
         for index in std::mem::take(&mut fan.pump) {
             self.pump(now, index);
         }

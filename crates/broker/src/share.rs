@@ -11,6 +11,7 @@ use crate::{Broker, Now, home_shard};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use ravelin_mqtt::{QoS, SubscribeOptions, check_filter};
+use std::collections::{BTreeMap, VecDeque};
 
 /// A member of a group.
 pub(crate) struct Member {
@@ -51,7 +52,9 @@ pub(crate) struct Groups {
     /// The groups that sessions of this shard are in, wherever their home is, and how many of them.
     wanted: HashMap<Box<str>, u32, FixedState>,
     /// By token: who waits, and how many answers are due.
-    pub answers: HashMap<u64, (Waiter, u16), FixedState>,
+    pub answers: BTreeMap<u64, (Waiter, u16)>,
+    /// Sessions that have ended, each with the last token before: when all answers up to it have come, the sisters are told.
+    pub ended: VecDeque<(u64, u64)>,
     pub last_token: u64,
     /// Records for each sister shard, sent in one message a turn.
     pub outbox: Vec<Vec<u8>>,

@@ -10,8 +10,6 @@ pub(crate) type Origin = (u64, u16);
 /// What this shard did with a message.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Part {
-    /// The shard that it came from in this process.
-    pub from: Option<u16>,
     /// The journal knows of it.
     pub journaled: bool,
     /// Members of shared subscriptions on sister shards that were chosen: the same get it again.
@@ -34,30 +32,16 @@ impl Taken {
 
     /// The message was released. Tells whether it was known, and if so, whether the journal knew it.
     pub fn release(&mut self, origin: Origin) -> Option<bool> {
-        self.remove((origin.0, origin.1, 0), (origin.0, origin.1, u64::MAX), |_| true)
+        self.remove((origin.0, origin.1, 0), (origin.0, origin.1, u64::MAX))
     }
 
-    /// The shards, as a mask, of the members that a publisher's messages under way were passed on to.
-    pub fn passed_to(&self, uid: u64) -> u64 {
-        let parts = self.0.range((uid, 0, 0)..=(uid, u16::MAX, u64::MAX)).map(|(_, part)| part);
-        parts.flat_map(|part| &part.members).fold(0, |mask, member| mask | 1 << member.shard)
+    /// The publisher's session has ended.
+    pub fn forget(&mut self, uid: u64) {
+        self.remove((uid, 0, 0), (uid, u16::MAX, u64::MAX));
     }
 
-    /// The publisher's session has ended, a shard says. What came from another shard may come from there again, and is
-    /// forgotten when that one says so, too.
-    pub fn forget(&mut self, uid: u64, by: Option<u16>) {
-        let gone = |part: &Part| part.from.is_none() || part.from == by;
-        self.remove((uid, 0, 0), (uid, u16::MAX, u64::MAX), gone);
-    }
-
-    fn remove(
-        &mut self,
-        from: (u64, u16, u64),
-        to: (u64, u16, u64),
-        gone: impl Fn(&Part) -> bool,
-    ) -> Option<bool> {
-        let all = self.0.range(from..=to);
-        let keys: Vec<_> = all.filter(|(_, part)| gone(part)).map(|(key, _)| *key).collect();
+    fn remove(&mut self, from: (u64, u16, u64), to: (u64, u16, u64)) -> Option<bool> {
+        let keys: Vec<_> = self.0.range(from..=to).map(|(key, _)| *key).collect();
         keys.iter().filter_map(|key| self.0.remove(key)).map(|part| part.journaled).reduce(|a, b| a || b)
     }
 
