@@ -220,9 +220,9 @@ impl Broker {
         session.received_unsure.retain(|id| *id != packet_id);
         let known = session.received.len() < before;
         let origin = (session.uid, packet_id);
-        let durable = session.durable;
+        let named = session.named;
         let taken = self.taken.release(origin).is_some();
-        if !durable && !taken {
+        if !named && !taken {
             return (known, 0, Asked::default());
         }
         // The answer waits for the disk: sent and then forgotten, the identifier's next message would be taken for a

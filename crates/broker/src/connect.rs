@@ -180,6 +180,7 @@ impl Broker {
             version: connecting.connect.version,
             expiry_s,
             durable: false,
+            named: false,
             journaled: false,
             link: None,
             subscriptions: Subscriptions::default(),
@@ -216,6 +217,7 @@ impl Broker {
         session.expiry_s = expiry_s;
         session.expires_ms = None;
         let was_durable = std::mem::replace(&mut session.durable, expiry_s > 0);
+        session.named |= session.durable;
         session.will = will;
         session.link = Some(Box::new(Link {
             token: connecting.token,

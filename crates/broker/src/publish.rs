@@ -292,9 +292,7 @@ impl Broker {
     /// What names a QoS 2 message of a journaled publisher, so that no shard takes it twice.
     fn origin(&self, index: u32, publish: &Publish<'_>) -> Option<Origin> {
         let session = self.sessions.get(index)?;
-        // A session that its new connection does not keep may have taken the message when it was kept.
-        let named = session.durable || session.received.contains(&publish.packet_id);
-        (publish.qos == QoS::ExactlyOnce && named).then_some((session.uid, publish.packet_id))
+        (publish.qos == QoS::ExactlyOnce && session.named).then_some((session.uid, publish.packet_id))
     }
 
     /// Hands the message to all of this shard who get it.

@@ -284,6 +284,7 @@ impl Broker {
             version: restored.version,
             expiry_s: restored.expiry_s,
             durable: restored.expiry_s > 0,
+            named: true,
             journaled: true,
             link: None,
             subscriptions: Subscriptions::default(),

@@ -22,6 +22,8 @@ pub(crate) struct Session {
     pub expiry_s: u32,
     /// Its state is journaled: it outlives its connection.
     pub durable: bool,
+    /// Its QoS 2 messages have names, so that no shard takes one twice: it is durable, or was on an earlier connection.
+    pub named: bool,
     /// The journal knows of it (durable, or it has a will).
     pub journaled: bool,
     pub link: Option<Box<Link>>,

@@ -525,3 +525,29 @@ fn a_retained_message_was_lost_with_the_record_of_the_one_that_replaced_it() {
         assert_eq!(c.stats().iter().map(|stats| stats.retained).collect::<Vec<_>>(), [1, 1, 1]);
     }
 }
+
+#[test]
+fn a_message_had_no_name_in_a_session_that_is_no_longer_kept() {
+    let mut c = Cluster::new(3);
+    let (p, _) = pair(&mut c);
+    let home = ravelin_broker::home_shard("p", 3);
+    let message = Message::new("t", "x", 2).id(3);
+    c.send(p, &publish(Version::V5, &message));
+    mail(&mut c);
+    for shard in (0..3).filter(|shard| *shard != home) {
+        c.sync(shard, usize::MAX);
+    }
+    // The home has lost what its sisters have on disk.
+    let records = c.disk.records().to_vec();
+    c.settle();
+    c.disk.set_records(records);
+    c.restart(3);
+    let (p, _) = rejoin(&mut c, Login { clean: false, ..Login::v5("p") });
+    put(&mut c, p, &message.again());
+    for i in 0..4 {
+        let (_, got) = rejoin(&mut c, Login::v5(&format!("s{i}")).kept());
+        assert_eq!(texts(&messages(got)), ["x"], "s{i}");
+    }
+    let held: usize = (0..3).map(|shard| c.shard(shard).held().taken).sum();
+    assert_eq!(held, 0);
+}
