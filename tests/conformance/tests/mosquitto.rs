@@ -27,9 +27,24 @@ impl Drop for Broker {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
+/// Two ports that are free just now, and differ: both are held until both are known.
+fn free_ports() -> (u16, u16) {
+    let bind = || TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let (one, other) = (bind(), bind());
+    let port = |listener: &TcpListener| listener.local_addr().expect("its address").port();
+    (port(&one), port(&other))
+}
+
+/// Somebody else may take a port between the moment that it is found and the moment that it is used: then other ones.
+fn start_on_free_ports() -> (Broker, u16, u16) {
+    for _ in 0..5 {
+        let (plain, websocket) = free_ports();
+        let mut broker = start(plain, websocket);
+        if listens(&mut broker, plain) && listens(&mut broker, websocket) {
+            return (broker, plain, websocket);
+        }
+    }
+    panic!("mosquitto does not listen on any of five pairs of ports");
 }
 
 fn start(plain: u16, websocket: u16) -> Broker {
@@ -52,20 +67,22 @@ fn start(plain: u16, websocket: u16) -> Broker {
     Broker { child, folder }
 }
 
-fn wait_for(port: u16) {
+/// Waits until the broker listens. False: it has ended.
+fn listens(broker: &mut Broker, port: u16) -> bool {
     let deadline = Instant::now() + Duration::from_secs(10);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "mosquitto does not listen on port {port}");
+        let ended = broker.child.try_wait().expect("the state of mosquitto").is_some();
+        if ended || Instant::now() > deadline {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
+    true
 }
 
 #[test]
 fn mosquitto_fails_only_where_it_is_known_to() {
-    let (plain, websocket) = (free_port(), free_port());
-    let _broker = start(plain, websocket);
-    wait_for(plain);
-    wait_for(websocket);
+    let (_broker, plain, websocket) = start_on_free_ports();
     let mut options = Options::new(format!("127.0.0.1:{plain}"));
     options.websocket = Some(format!("127.0.0.1:{websocket}"));
     options.expected = Deviation::parse_all(DEVIATIONS).expect("the list of deviations");
