@@ -152,6 +152,7 @@ impl Broker {
         let _ = now;
         Ok(StoredWill {
             name: 0,
+            restored: false,
             message: Rc::new(parts.to_message()),
             expiry_s: will.expiry_s,
             delay_s: will.delay_s.min(self.limits.will_delay_s_max),
@@ -218,7 +219,7 @@ impl Broker {
         session.expires_ms = None;
         let was_durable = std::mem::replace(&mut session.durable, expiry_s > 0);
         session.named |= session.durable;
-        session.will = will;
+        let old = std::mem::replace(&mut session.will, will);
         session.link = Some(Box::new(Link {
             token: connecting.token,
             out: Outbound::default(),
@@ -257,6 +258,9 @@ impl Broker {
             }
             self.sessions.index_uid(index);
             self.journal_session(now, index);
+        }
+        if let Some(old) = old.filter(|old| old.restored) {
+            self.end_taken(old.name);
         }
     }
 

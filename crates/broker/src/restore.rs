@@ -207,8 +207,9 @@ impl Broker {
         scope: u64,
         members: Vec<RemoteMember>,
     ) {
-        // Its session may be unknown by now; no other one may get its name.
-        self.last_uid = self.last_uid.max(origin.0);
+        // Their sessions may be unknown by now, or never were journaled; no other one may get their names.
+        let names = members.iter().map(|member| member.uid);
+        self.last_uid = names.chain([origin.0]).fold(self.last_uid, u64::max);
         // With another number of shards it is not known which of them did what.
         if shard == self.shard as u64 && shards == self.shards as u64 {
             let sisters = self.all_sisters();
@@ -519,6 +520,7 @@ pub(crate) fn read_will(now: Now, reader: &mut Reader<'_>) -> Read<Option<Stored
     }
     Ok(Some(StoredWill {
         name: reader.int()?,
+        restored: true,
         expiry_s: reader.optional_int()?.map(|s| s as u32),
         delay_s: reader.int()? as u32,
         due_ms: reader.optional_int()?.map(|wall_ms| now.mono_of(wall_ms)),

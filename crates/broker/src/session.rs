@@ -47,6 +47,8 @@ pub(crate) struct Session {
 pub(crate) struct StoredWill {
     /// What names it among shards and in the journal while it is published, as a uid does.
     pub name: u64,
+    /// An earlier process may have published it, and sister shards may know its name.
+    pub restored: bool,
     pub message: Rc<Message>,
     /// Message Expiry Interval: counts from when the will is published.
     pub expiry_s: Option<u32>,

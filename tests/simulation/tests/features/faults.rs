@@ -551,3 +551,27 @@ fn a_message_had_no_name_in_a_session_that_is_no_longer_kept() {
     let held: usize = (0..3).map(|shard| c.shard(shard).held().taken).sum();
     assert_eq!(held, 0);
 }
+
+#[test]
+fn a_session_got_the_name_of_one_that_was_chosen_for_a_shared_message() {
+    for i in 0..12 {
+        let mut c = Cluster::new(3);
+        let (p, _) = join(&mut c, Login::v5("p").kept());
+        let id = format!("s{i}");
+        let (s, _) = join(&mut c, Login::v5(&id));
+        sub(&mut c, s, "$share/g/t", 2);
+        let message = Message::new("t", "x", 2).id(3);
+        c.send(p, &publish(Version::V5, &message));
+        for shard in 0..3 {
+            c.sync(shard, usize::MAX);
+        }
+        let records = c.disk.records().to_vec();
+        c.disk.set_records(records);
+        c.restart(3);
+        // Without any subscription.
+        let (s, _) = join(&mut c, Login::v5(&id));
+        let (p, _) = rejoin(&mut c, Login::v5("p").kept());
+        put(&mut c, p, &message.again());
+        assert_eq!(read(&mut c, s), []);
+    }
+}
