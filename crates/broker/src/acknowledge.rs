@@ -226,8 +226,9 @@ impl Broker {
             return (known, 0, Asked::default());
         }
         // The answer waits for the disk: sent and then forgotten, the identifier's next message would be taken for a
-        // duplicate. That holds for a PUBREL that is repeated as well.
-        let seq = if known || taken { self.journal_released(origin) } else { self.journal.seq() };
+        // duplicate. That holds for a PUBREL that is repeated as well; and what is unknown here may be known to a record of
+        // another shard.
+        let seq = self.journal_released(origin);
         (known, seq, self.release_on_sisters(origin))
     }
 

@@ -208,7 +208,9 @@ impl Model {
         let copies = plain + groups.len() as u32;
         let retained = if publication.retain { receiver.subscribes } else { 0 };
         let most = publication.sends * copies + retained + self.crashes * copies;
-        let ordered = groups.is_empty() && !publication.retain && publication.sends == 1;
+        // One that expired unsent may be sent after all, when the record that it was dropped is lost.
+        let ordered =
+            groups.is_empty() && !publication.retain && publication.sends == 1 && !publication.may_expire;
         let (publisher, both) = (publication.publisher, publication.qos.min(message.qos));
         let exact = both == QoS::ExactlyOnce && !publication.recounted;
         let in_order = ordered && message.qos == publication.qos;
