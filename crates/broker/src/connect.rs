@@ -119,7 +119,7 @@ impl Broker {
         will: &Will<'_>,
     ) -> Result<StoredWill, ReasonCode> {
         let who = &connecting.principal;
-        let reserved = will.topic.starts_with('$');
+        let reserved = crate::publish::is_reserved(will.topic);
         let refusal = if reserved || !self.authorizer.may_publish(who, will.topic) {
             Some((ReasonCode::NOT_AUTHORIZED, Refusal::AccessRule))
         } else if will.payload.len() > self.limits.will_bytes_max {
@@ -264,15 +264,14 @@ impl Broker {
         }
     }
 
-    /// Keep Alive as the broker wants it: MQTT 5.0 clients are told by Server Keep Alive; 3.1.1 clients keep their own.
+    /// Keep Alive as the broker wants it. MQTT 5.0 clients are told by Server Keep Alive (MQTT-3.2.2-21); 3.1.1 clients
+    /// cannot be told, but a server may disconnect who is silent too long, whatever was agreed (3.1.1, section 3.1.2.10).
+    /// Without that a client that asks for none would hold its connection for ever (attack 32).
     fn keep_alive_of(&self, connect: &Connect<'_>) -> u16 {
-        let max = self.limits.keep_alive_s_max;
-        match (connect.keep_alive_s, connect.version) {
-            (0, _) | (_, Version::V311) if max == 0 => connect.keep_alive_s,
-            // A client of 3.1.1 cannot be told, and does not expect to be cut off.
-            (asked, Version::V311) => asked,
-            (0, Version::V5) => max,
-            (asked, Version::V5) => asked.min(if max == 0 { u16::MAX } else { max }),
+        match (connect.keep_alive_s, self.limits.keep_alive_s_max) {
+            (asked, 0) => asked,
+            (0, max) => max,
+            (asked, max) => asked.min(max),
         }
     }
 

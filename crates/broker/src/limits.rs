@@ -47,7 +47,7 @@ pub struct Limits {
     pub will_bytes_max: usize,
     /// Longest Will Delay Interval granted, in seconds.
     pub will_delay_s_max: u32,
-    /// Longest Keep Alive, in seconds; a client that asks for more, or for none, is given this one.
+    /// Longest Keep Alive, in seconds; a client that asks for more, or for none, is given this one. 0: none.
     pub keep_alive_s_max: u16,
     /// Most routes remembered.
     pub route_cache_max: usize,

@@ -100,10 +100,7 @@ impl Broker {
     fn look_up(&mut self, index: u32, topic: &str) -> (Rc<Route>, bool) {
         let route = self.route(topic);
         let Some(session) = self.sessions.get_mut(index) else { return (route, false) };
-        // `$` topics are the server's (section 4.7.2); no rule can give away these.
-        let reserved =
-            topic.starts_with("$SYS/") || topic.starts_with("$CONTROL/") || topic.starts_with("$share/");
-        let allowed = !reserved && self.authorizer.may_publish(&session.who, topic);
+        let allowed = !is_reserved(topic) && self.authorizer.may_publish(&session.who, topic);
         if let Some(link) = session.link.as_deref_mut() {
             link.memo = Some((route.clone(), allowed));
         }
@@ -450,6 +447,11 @@ impl Broker {
         let cause = DisconnectCause::ProtocolError;
         self.close_link(now, index, Some(error.into()), cause, Some(error.to_string()));
     }
+}
+
+/// Whether a topic is the server's own (section 4.7.2): no rule can let a client publish to it, nor leave a will there.
+pub(crate) fn is_reserved(topic: &str) -> bool {
+    matches!(ravelin_mqtt::levels(topic).next(), Some("$SYS" | "$CONTROL" | "$share"))
 }
 
 /// Sister shards that were asked to say when they have a message.

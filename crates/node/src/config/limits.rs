@@ -124,7 +124,8 @@ limits! {
     filters_per_packet_max: u64 = 1024, 1 => 65_535;
     /// Length of a Client Identifier.
     client_id_bytes_max: u64 = 256, 23 => 65_535;
-    /// Longest keep alive; a client that asks for more, or for none, is given this one.
+    /// Longest keep alive; a client that asks for more, or for none, is given this one. One of 3.1.1 cannot be told, and is
+    /// disconnected after 1.5 times it in silence.
     keep_alive_max: Duration = seconds(3600), seconds(1) => seconds(65_535);
 
     /// Connections of the node.

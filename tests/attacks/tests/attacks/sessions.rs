@@ -5,6 +5,8 @@ use ravelin_attacks::node::Setup;
 use ravelin_attacks::wire::{DISCONNECT, PINGREQ, binary, packet, subscribe};
 use ravelin_attacks::{Connect, MIB, Node, Peer, Publish, Trial, hex};
 use rustix::process::Signal;
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const KEEP_ALIVE_TIMEOUT: u8 = 0x8D;
@@ -92,6 +94,37 @@ fn a32_floods_of_many() {
     trial.finish(&mut node);
 }
 
+/// A reader that takes a byte now and then is as slow as one that takes none: the kernel has room for more only when a
+/// good part of its buffer was taken, and that must happen within `stall_timeout`.
+#[test]
+fn a32_a_reader_that_trickles() {
+    let mut node = Node::open("outbound_bytes_max = \"1MiB\"\nstall_timeout = \"1s\"");
+    let trial = Trial::begin(&node, 48 * MIB);
+    let mut slow = Peer::try_open(node.address(), source(0), Some(4096)).expect("a connection");
+    assert_eq!(slow.greet(&Connect::v5("trickle")).map(|connack| connack.reason()), Some(0));
+    assert_eq!(slow.subscribe("a32/trickle", 0), 0);
+    let mut socket = slow.socket().try_clone().expect("the socket");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut taken = 0;
+            while !done.load(Ordering::Relaxed) && matches!(socket.read(&mut [0]), Ok(1)) {
+                taken += 1;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            assert!(taken > 20, "it took {taken} bytes");
+        });
+        let mut publisher = Peer::connect(node.address(), &Connect::v5("publisher"));
+        for _ in 0..300 {
+            publisher.send(&Publish::new("a32/trickle", vec![b'x'; 20_000]).to_bytes());
+        }
+        publisher.ping();
+        node.expect_disconnected(slow.address, "slow_reader");
+        done.store(true, Ordering::Relaxed);
+    });
+    trial.finish(&mut node);
+}
+
 /// SlowITe, SlowTT, CVE-2020-13849: a Keep Alive of 65535 s is not granted, and single bytes do not keep one alive.
 #[test]
 fn a32_slow_writers_and_long_keep_alives() {
@@ -121,6 +154,19 @@ fn a32_slow_writers_and_long_keep_alives() {
     for peer in &mut mute {
         assert_eq!(peer.read(), None);
         node.expect_refused(peer.address, &["connect_deadline"]);
+    }
+    trial.finish(&mut node);
+}
+
+/// A client of 3.1.1 cannot be told of another Keep Alive; silence beyond the longest one ends it all the same.
+#[test]
+fn a32_clients_of_3_1_1_that_ask_for_no_keep_alive() {
+    let mut node = Node::open("keep_alive_max = \"1s\"");
+    let trial = Trial::begin(&node, 16 * MIB);
+    for keep_alive in [0, 65_535] {
+        let mut silent = Peer::connect(node.address(), &Connect::v311("silent").keep_alive(keep_alive));
+        assert_eq!(silent.read(), None, "Keep Alive {keep_alive}: the connection ends");
+        node.expect_disconnected(silent.address, "keep_alive");
     }
     trial.finish(&mut node);
 }
