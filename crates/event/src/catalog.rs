@@ -56,6 +56,8 @@ events! {
     Listening = "node.listening", Info { listener: String, address: SocketAddr, transport: String, }
     /// The node starts with a setting that begins with `dangerous_`.
     DangerousSetting = "node.dangerous_setting", Warn { setting: String, meaning: String, }
+    /// Something in the configuration or a file that it names deserves attention; the node runs all the same.
+    ConfigurationWarning = "node.configuration_warning", Warn { place: String, warning: String, }
     /// The configuration was read again and took effect.
     Reloaded = "node.reloaded", Info { what: String, }
     /// The configuration could not be read again; the old one stays in force.

@@ -1,6 +1,6 @@
 //! A running node: what is opened on start, in which order, and closed again.
 
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, Diagnostic, LogFormat};
 use crate::error::Error;
 use crate::hashpool::HashPool;
 use crate::ladder::{Ladder, LadderCounters};
@@ -67,10 +67,7 @@ impl Node {
         let storage = storage::Place::prepare(&config)?;
         let now = clock.now();
         let files = config.load_files(storage.secret()?, now.wall_ms / 1000)?;
-        for warning in config.warnings.iter().chain(&files.warnings) {
-            let setting = format!("{}:{}", warning.file, warning.line);
-            sink.emit(now.wall_ms, Event::DangerousSetting { setting, meaning: warning.what.clone() });
-        }
+        warn(&sink, now.wall_ms, config.warnings.iter().chain(&files.warnings));
         let policy = Arc::new(reload::policy(&config, files, shards));
         let ladder = Ladder::new(reload::ladder_limits(&config.limits), now.mono_ms);
         let ladder = Arc::new(Mutex::new(ladder));
@@ -200,6 +197,7 @@ impl Node {
             return Err(Error::NeedsRestart(why));
         }
         let files = config.load_files(self.storage.secret()?, self.clock.now().wall_ms / 1000)?;
+        warn(&self.sink, self.clock.now().wall_ms, config.warnings.iter().chain(&files.warnings));
         let policy = Arc::new(reload::policy(&config, files, self.mailboxes.len()));
         if let Some(keys) = self.storage.new_keys(&config, self.key)? {
             let key = keys.current_id();
@@ -254,6 +252,20 @@ impl Node {
         self.storage.remove_if_temporary();
         closed?;
         failed.map_or(Ok(()), Err)
+    }
+}
+
+/// Logs what is not wrong but deserves attention; whatever lowers security by its name as an event of its own.
+fn warn<'a>(sink: &EventSink, wall_ms: u64, warnings: impl Iterator<Item = &'a Diagnostic>) {
+    for warning in warnings {
+        let text = warning.what.clone();
+        let event = match warning.key() {
+            Some(key) if key.starts_with("dangerous_") => {
+                Event::DangerousSetting { setting: key.to_owned(), meaning: text }
+            }
+            _ => Event::ConfigurationWarning { place: warning.place(), warning: text },
+        };
+        sink.emit(wall_ms, event);
     }
 }
 

@@ -34,6 +34,19 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// The configuration key on the line that is meant, if it is one.
+    pub fn key(&self) -> Option<&str> {
+        self.source_line.split_once('=').map(|(key, _)| key.trim())
+    }
+
+    /// The file, and the line if one is meant.
+    pub fn place(&self) -> String {
+        match self.line {
+            0 => self.file.clone(),
+            line => format!("{}:{line}", self.file),
+        }
+    }
+
     /// An error of a file as a whole.
     pub fn error(file: String, what: String, help: &str) -> Diagnostic {
         Diagnostic {

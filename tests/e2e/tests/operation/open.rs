@@ -39,6 +39,19 @@ fn a_node_says_which_settings_lower_its_security() {
     deployment.edit("#dangerous_allow_everything = false", "dangerous_allow_everything = true");
     let node = Node::serve(&deployment);
     let event = node.wait_for(0, "node.dangerous_setting", |_| true);
+    assert_eq!(event["fields"]["setting"], "dangerous_allow_everything");
     let meaning = event["fields"]["meaning"].as_str().unwrap_or_default();
     assert!(meaning.contains("every client may read and write every topic"), "{event}");
+}
+
+#[test]
+fn a_warning_that_lowers_no_security_is_an_event_of_its_own() {
+    let deployment = ravelin_e2e::Deployment::new();
+    deployment.edit("rules_file = \"access.rules\"\n", "");
+    let node = Node::serve(&deployment);
+    let event = node.wait_for(0, "node.configuration_warning", |_| true);
+    let warning = event["fields"]["warning"].as_str().unwrap_or_default();
+    assert!(warning.contains("nobody may publish or subscribe"), "{event}");
+    assert!(event["fields"]["place"].as_str().unwrap_or_default().contains("ravelin.toml"), "{event}");
+    assert!(node.events(0, "node.dangerous_setting").is_empty());
 }
