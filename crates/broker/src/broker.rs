@@ -401,11 +401,11 @@ impl Broker {
     }
 
     /// New access rules: what is no longer allowed ends at once.
-    pub fn set_authorizer(&mut self, now: Now, authorizer: Rc<dyn Authorizer>) {
+    pub fn set_authorizer(&mut self, authorizer: Rc<dyn Authorizer>) {
         self.authorizer = authorizer;
         self.generation += 1;
         for index in self.sessions.indexes() {
-            self.drop_forbidden(now, index);
+            self.drop_forbidden(index);
         }
     }
 

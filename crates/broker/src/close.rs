@@ -12,7 +12,7 @@ impl Broker {
     /// The network connection of a link has ended.
     pub fn handle_closed(&mut self, now: Now, link: LinkId, cause: DisconnectCause, detail: Option<String>) {
         if let Some(index) = self.session_of(link) {
-            self.forget_link(now, index, cause, detail);
+            self.forget_link(index, cause, detail);
             self.after_close(now, index, true);
         }
     }
@@ -26,7 +26,7 @@ impl Broker {
         cause: DisconnectCause,
         detail: Option<String>,
     ) {
-        self.detach(now, index, reason, cause, detail);
+        self.detach(index, reason, cause, detail);
         self.after_close(now, index, true);
     }
 
@@ -48,14 +48,13 @@ impl Broker {
             session.will = None;
         }
         let detail = disconnect.reason_string.map(str::to_owned);
-        self.detach(now, index, None, cause, detail);
+        self.detach(index, None, cause, detail);
         self.after_close(now, index, !normal);
     }
 
     /// Takes the link off its session and asks the shell to close it. The session is left as it is.
     pub(crate) fn detach(
         &mut self,
-        now: Now,
         index: u32,
         reason: Option<ReasonCode>,
         cause: DisconnectCause,
@@ -84,13 +83,12 @@ impl Broker {
                 }
             }
         }
-        self.forget_link(now, index, cause, detail);
+        self.forget_link(index, cause, detail);
         let link = LinkId::new(index, generation);
         self.outputs.push_back(Output::Close(Close { link, token, last, cause }));
     }
 
-    fn forget_link(&mut self, now: Now, index: u32, cause: DisconnectCause, detail: Option<String>) {
-        let _ = now;
+    fn forget_link(&mut self, index: u32, cause: DisconnectCause, detail: Option<String>) {
         self.sessions.bump(index);
         let Some(session) = self.sessions.get_mut(index) else { return };
         let Some(link) = session.link.take() else { return };

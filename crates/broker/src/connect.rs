@@ -25,7 +25,7 @@ impl Broker {
         let connect = connecting.connect;
         let expiry_s = self.granted_expiry(connect);
         let mut will = match &connect.will {
-            Some(will) => Some(Box::new(self.check_will_of(now, &connecting, will)?)),
+            Some(will) => Some(Box::new(self.check_will_of(&connecting, will)?)),
             None => None,
         };
         let mut connack = Vec::new();
@@ -69,7 +69,7 @@ impl Broker {
         self.open_when_durable(index);
         self.connected_event(index, connect, present);
         if present {
-            self.drop_forbidden(now, index);
+            self.drop_forbidden(index);
         }
         self.pump(now, index);
         Ok(LinkId::new(index, generation))
@@ -114,7 +114,6 @@ impl Broker {
 
     fn check_will_of(
         &mut self,
-        now: Now,
         connecting: &Connecting<'_>,
         will: &Will<'_>,
     ) -> Result<StoredWill, ReasonCode> {
@@ -149,7 +148,6 @@ impl Broker {
             retain: will.retain,
             expires_ms: None,
         };
-        let _ = now;
         Ok(StoredWill {
             name: 0,
             restored: false,
@@ -165,7 +163,7 @@ impl Broker {
         if self.sessions.get(index).is_some_and(|session| session.link.is_some()) {
             self.stats.takeovers += 1;
             let reason = Some(ReasonCode::SESSION_TAKEN_OVER);
-            self.detach(now, index, reason, DisconnectCause::TakenOver, None);
+            self.detach(index, reason, DisconnectCause::TakenOver, None);
             if self.sessions.get(index).is_some_and(|s| s.will.as_ref().is_some_and(|will| will.delay_s == 0))
             {
                 self.publish_will(now, index);

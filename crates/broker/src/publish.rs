@@ -256,7 +256,7 @@ impl Broker {
         if let Some(origin) = origin.filter(|_| !again) {
             self.taken.insert(origin, 0, Part { journaled: true, members: fan.shared.clone() });
         }
-        let asked = self.forward(now, index, &fan, remote, stamp, origin);
+        let asked = self.forward(now, &fan, remote, stamp, origin);
         for index in std::mem::take(&mut fan.pump) {
             self.pump(now, index);
         }

@@ -83,7 +83,6 @@ impl Broker {
     pub(crate) fn forward(
         &mut self,
         now: Now,
-        _index: u32,
         fan: &Fan<'_>,
         remote: u64,
         stamp: Option<u64>,

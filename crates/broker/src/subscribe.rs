@@ -232,7 +232,7 @@ impl Broker {
     }
 
     /// Ends what the access rules no longer allow: subscriptions, and messages that wait.
-    pub(crate) fn drop_forbidden(&mut self, now: Now, index: u32) {
+    pub(crate) fn drop_forbidden(&mut self, index: u32) {
         let Some(session) = self.sessions.get(index) else { return };
         let mut filters: Vec<String> =
             session.subscriptions.nodes().into_iter().map(|node| self.trie.filter(node)).collect();
@@ -249,13 +249,9 @@ impl Broker {
                 self.refused_subscribe(index, &filter, Refusal::AccessRule);
             }
         }
-        self.drop_forbidden_messages(now, index);
-    }
-
-    fn drop_forbidden_messages(&mut self, _now: Now, index: u32) {
-        let Some(session) = self.sessions.get_mut(index) else { return };
-        let Some(link) = session.link.as_deref_mut() else { return self.drop_forbidden_queue(index) };
-        link.memo = None;
+        if let Some(link) = self.link_mut(index) {
+            link.memo = None;
+        }
         self.drop_forbidden_queue(index);
     }
 

@@ -62,7 +62,7 @@ impl Shard {
         self.policy = policy;
         self.broker.set_limits(self.policy.core.clone());
         let rights = Rights(Arc::clone(&self.policy.access));
-        self.broker.set_authorizer(self.now, Rc::new(rights));
+        self.broker.set_authorizer(Rc::new(rights));
         let keys: Vec<Key> = self.conns.keys().collect();
         self.disconnect_untrusted(&keys);
         for key in keys {

@@ -111,15 +111,13 @@ fn a_refused_qos_2_message_kept_its_identifier() {
         let (p, _) = rejoin(&mut c, Login::v5("p").kept());
         let deny = Rc::new(Rights { publish: Some("t"), ..Rights::default() });
         for shard in 0..c.shards() {
-            let now = c.now;
-            c.shard(shard).set_authorizer(now, deny.clone());
+            c.shard(shard).set_authorizer(deny.clone());
         }
         if c.shards() > 1 {
             assert_eq!(put(&mut c, p, &message.again()), ReasonCode::NOT_AUTHORIZED);
         }
         for shard in 0..c.shards() {
-            let now = c.now;
-            c.shard(shard).set_authorizer(now, Rc::new(Rights::default()));
+            c.shard(shard).set_authorizer(Rc::new(Rights::default()));
         }
         if c.shards() > 1 {
             put(&mut c, p, &Message::new("t", "y", 2).id(3));
