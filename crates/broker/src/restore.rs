@@ -498,12 +498,10 @@ impl Restored {
 }
 
 pub(crate) fn read_principal(reader: &mut Reader<'_>) -> Read<Principal> {
-    Ok(Principal {
-        client_id: reader.text()?.into(),
-        identity: reader.optional_text()?.map(Into::into),
-        certificate: reader.optional_text()?.map(Into::into),
-        address: None,
-    })
+    let who = Principal::anonymous(reader.text()?);
+    let identity = reader.optional_text()?.map(Into::into);
+    let certificate = reader.optional_text()?.map(Into::into);
+    Ok(Principal { identity, certificate, ..who })
 }
 
 fn read_version(reader: &mut Reader<'_>) -> Read<Version> {

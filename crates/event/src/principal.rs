@@ -15,11 +15,48 @@ pub struct Principal {
     pub certificate: Option<Arc<str>>,
     /// Where the client connected from; `None` once the session is offline and was restored from disk.
     pub address: Option<SocketAddr>,
+    /// The class of the identity; `None` is the default class, and that of a session restored from disk.
+    pub class: Option<Arc<str>>,
+    /// What the client certificate says; `None` without one, and for a session restored from disk. A rule that needs
+    /// an attribute which is not there does not match.
+    pub attributes: Option<Arc<CertificateAttributes>>,
+}
+
+/// What a verified client certificate says, as access rules and the inventory use it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateAttributes {
+    /// Common Name of the subject.
+    pub common_name: Option<String>,
+    /// Organization of the subject.
+    pub organization: Option<String>,
+    /// Organizational Unit of the subject.
+    pub organizational_unit: Option<String>,
+    /// Country of the subject.
+    pub country: Option<String>,
+    /// Serial number, in lower-case hex.
+    pub serial: String,
+    /// Distinguished name of the issuer.
+    pub issuer: String,
+    /// DNS names of the subject alternative name.
+    pub dns: Vec<String>,
+    /// URIs of the subject alternative name.
+    pub uri: Vec<String>,
+    /// E-mail addresses of the subject alternative name.
+    pub email: Vec<String>,
+    /// End of validity, in seconds since the Unix epoch.
+    pub not_after_s: i64,
 }
 
 impl Principal {
     /// An anonymous client.
     pub fn anonymous(client_id: impl Into<Arc<str>>) -> Principal {
-        Principal { client_id: client_id.into(), identity: None, certificate: None, address: None }
+        Principal {
+            client_id: client_id.into(),
+            identity: None,
+            certificate: None,
+            address: None,
+            class: None,
+            attributes: None,
+        }
     }
 }

@@ -283,8 +283,12 @@ impl Claim {
         } else {
             self.client_id
         };
-        let principal =
-            Principal { client_id, identity, certificate: self.certificate, address: Some(self.address) };
+        let principal = Principal {
+            identity,
+            certificate: self.certificate,
+            address: Some(self.address),
+            ..Principal::anonymous(client_id)
+        };
         Step::Accept { principal, auth_data }
     }
 }

@@ -236,10 +236,9 @@ fn scram_is_refused_where_it_is_not_offered_or_not_understood() {
 fn re_authentication_keeps_the_identity() {
     let auth = authenticator();
     let current = Principal {
-        client_id: "meter".into(),
         identity: Some("alice".into()),
-        certificate: None,
         address: Some("192.0.2.1:5000".parse().unwrap()),
+        ..Principal::anonymous("meter")
     };
     let (mut client, first) = ScramClient::begin("alice", Secret::new("correct horse"), "nonce").unwrap();
     let Step::Challenge { data, state } = auth.begin_again(&MIXED, &current, METHOD, Some(&first)) else {
