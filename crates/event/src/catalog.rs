@@ -69,6 +69,12 @@ events! {
     /// The node is out of a resource of the operating system.
     ResourceExhausted = "node.resource_exhausted", Warn { resource: String, error: String, }
 
+    /// An administrator, or a rule of the node, gave an order.
+    Administered = "admin.order", Info {
+        actor: String, role: &'static str, via: &'static str, address: Option<SocketAddr>, action: String,
+        subject: String, done: bool, detail: String,
+    }
+
     /// State was restored from disk.
     Restored = "store.restored", Info { sessions: u64, retained: u64, queued: u64, records: u64, bytes: u64, }
     /// The end of the log was torn, as a crash leaves it; nothing acknowledged was in it.

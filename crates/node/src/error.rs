@@ -60,6 +60,12 @@ pub enum Error {
     NeedsRestart(String),
 }
 
+impl From<io::Error> for Error {
+    fn from(source: io::Error) -> Error {
+        Error::System { operation: "start a thread", source }
+    }
+}
+
 impl Error {
     pub(crate) fn system(operation: &'static str) -> impl FnOnce(io::Error) -> Error {
         move |source| Error::System { operation, source }

@@ -8,6 +8,7 @@
 //! see (who connects from where, how fast, and who does not read).
 
 pub mod config;
+pub mod control;
 mod error;
 mod hashpool;
 mod ladder;

@@ -3,14 +3,15 @@
 //! A shard never waits for the log: a full queue drops the record and counts it. Every field is escaped, so that what
 //! a client chose (a Client Identifier, a topic) can neither start a line of its own nor drive a terminal.
 
+use crate::control::{WatchQueue, Watched};
 use foldhash::HashMap;
 use ravelin_event::{Event, Level, Record};
 use std::fmt::Write as _;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -37,11 +38,17 @@ pub struct EventSink {
 
 struct Shared {
     level: AtomicU8,
+    /// From which level on events go to whoever watches; above all levels while nobody does.
+    watched: AtomicU8,
+    watch: OnceLock<Arc<WatchQueue>>,
     dropped: AtomicU64,
 }
 
+/// Above every level.
+const NOBODY: u8 = u8::MAX;
+
 enum Message {
-    Record(Box<Record>),
+    Record(Arc<Record>),
     Stop,
 }
 
@@ -59,7 +66,12 @@ impl EventSink {
         out: Box<dyn Write + Send>,
     ) -> std::io::Result<(EventSink, LogThread)> {
         let (sender, receiver) = sync_channel(QUEUE_RECORDS_MAX);
-        let shared = Arc::new(Shared { level: AtomicU8::new(level as u8), dropped: AtomicU64::new(0) });
+        let shared = Arc::new(Shared {
+            level: AtomicU8::new(level as u8),
+            watched: AtomicU8::new(NOBODY),
+            watch: OnceLock::new(),
+            dropped: AtomicU64::new(0),
+        });
         let thread = std::thread::Builder::new().name("ravelin-log".into()).spawn({
             let shared = Arc::clone(&shared);
             move || write_records(&receiver, &shared, format, out)
@@ -71,7 +83,19 @@ impl EventSink {
     /// Whether events of `level` are wanted.
     #[inline]
     pub fn wants(&self, level: Level) -> bool {
-        level as u8 >= self.shared.level.load(Ordering::Relaxed)
+        let level = level as u8;
+        level >= self.shared.level.load(Ordering::Relaxed)
+            || level >= self.shared.watched.load(Ordering::Relaxed)
+    }
+
+    /// Where events go beside the log. Set once, before anything happens.
+    pub(crate) fn set_watch(&self, watch: Arc<WatchQueue>) {
+        let _ = self.shared.watch.set(watch);
+    }
+
+    /// From which level on whoever watches wants to know.
+    pub(crate) fn set_watched(&self, level: Level) {
+        self.shared.watched.store(level as u8, Ordering::Relaxed);
     }
 
     /// Changes the level from which on events are written.
@@ -81,10 +105,20 @@ impl EventSink {
 
     /// Hands an event to the log; drops it when the queue is full.
     pub fn emit(&self, at_ms: u64, event: Event) {
+        let level = event.level() as u8;
         if !self.wants(event.level()) {
             return;
         }
-        let message = Message::Record(Box::new(Record::new(at_ms, event)));
+        let record = Arc::new(Record::new(at_ms, event));
+        if level >= self.shared.watched.load(Ordering::Relaxed)
+            && let Some(watch) = self.shared.watch.get()
+        {
+            watch.push(Watched::Event(Arc::clone(&record)));
+        }
+        if level < self.shared.level.load(Ordering::Relaxed) {
+            return;
+        }
+        let message = Message::Record(record);
         if let Err(TrySendError::Full(_)) = self.sender.try_send(message) {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }

@@ -1,12 +1,14 @@
 //! A running node: what is opened on start, in which order, and closed again.
 
 use crate::config::{Config, Diagnostic, LogFormat};
+use crate::control::{Changed, Control, Inner, Loading, Records, RecordsThread, WatchQueue, WatchThread};
 use crate::error::Error;
 use crate::hashpool::HashPool;
 use crate::ladder::{Ladder, LadderCounters};
 use crate::listen;
 use crate::log::{EventSink, Format, LogThread};
-use crate::metrics::{self, Figures};
+use crate::metrics::Figures;
+use crate::policy::Programme;
 use crate::reload;
 use crate::shard::mailbox::{Mail, Mailbox, Wake};
 use crate::shard::{self, Begin, Clock, Seed};
@@ -18,7 +20,7 @@ use ravelin_store::{KeyId, Store};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Barrier, Mutex, PoisonError};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,20 +29,16 @@ const REPLAY_BATCHES_MAX: usize = 4;
 
 /// A node that serves. Dropping it without [`Node::shutdown`] leaves its threads running.
 pub struct Node {
-    config: Config,
-    clock: Clock,
-    addresses: Vec<SocketAddr>,
-    mailboxes: Arc<[Arc<Mailbox>]>,
+    control: Control,
     threads: Vec<JoinHandle<io::Result<()>>>,
-    figures: Arc<[Arc<Mutex<Figures>>]>,
-    ladder: Arc<Mutex<Ladder>>,
     store: Store,
     /// The store's current key.
     key: KeyId,
     storage: storage::Place,
-    sink: EventSink,
     log: LogThread,
     sys: Option<SysThread>,
+    records: RecordsThread,
+    watch: WatchThread,
 }
 
 /// One shard between the start of its thread and the begin of its service.
@@ -68,7 +66,7 @@ impl Node {
         let now = clock.now();
         let files = config.load_files(storage.secret()?, now.wall_ms / 1000)?;
         warn(&sink, now.wall_ms, config.warnings.iter().chain(&files.warnings));
-        let policy = Arc::new(reload::policy(&config, files, shards));
+        let policy = Arc::new(reload::policy(&config, files, shards, Programme::default()));
         let ladder = Ladder::new(reload::ladder_limits(&config.limits), now.mono_ms);
         let ladder = Arc::new(Mutex::new(ladder));
         let authentication = &config.authentication;
@@ -110,64 +108,72 @@ impl Node {
         drop(hash_pool);
         let opened = storage.open(&config, shards)?;
         let key = opened.key;
-        let store = restore(opened, &starting, &sink, clock)?;
+        let (store, loading) = restore(opened, &starting, &sink, clock)?;
         let mut bound = listen::bind_all(&config, shards)?;
-        let addresses = std::mem::take(&mut bound.addresses);
+        let control = Control(Arc::new(Inner {
+            clock,
+            mailboxes: Arc::clone(&mailboxes),
+            figures,
+            ladder,
+            sink: sink.clone(),
+            records: Records::new(loading),
+            watch: WatchQueue::new(),
+            policy: Mutex::new(policy),
+            config: tokio::sync::watch::Sender::new(Arc::new(config)),
+            addresses: std::mem::take(&mut bound.addresses),
+            runner: Mutex::default(),
+        }));
+        sink.set_watch(Arc::clone(&control.0.watch));
+        let records = control.records().start(|wake| store.producer(shards, wake).map_err(Error::from))?;
+        control.open()?;
+        let config = control.config();
         let mut threads = Vec::new();
         for (id, (shard, bound)) in starting.into_iter().zip(bound.shards).enumerate() {
             let wake = mailboxes[id].wake().clone();
             let producer = store.producer(id, Box::new(move || wake.ring()))?;
             // It fails only if the thread has ended, which is found out below.
-            let _ = shard.begin.send(Begin { producer, bound });
+            let _ = shard.begin.send(Begin { producer, bound, policy: control.policy() });
             threads.push(shard.thread);
         }
-        let system = SystemFigures::new(clock, Arc::clone(&figures), Arc::clone(&ladder));
+        let watch = (control.0.watch).start(move || clock.now());
+        let watch = watch.map_err(Error::system("start the thread that watches"))?;
+        let (figures, ladder) = (Arc::clone(&control.0.figures), Arc::clone(&control.0.ladder));
+        let system = SystemFigures::new(clock, figures, ladder);
         let sys = SysThread::start(system, Arc::clone(&mailboxes[0]), config.sys.interval)
             .map_err(Error::system("start the $SYS thread"))?;
-        for (listener, address) in config.listeners.iter().zip(&addresses) {
+        for (listener, address) in config.listeners.iter().zip(&control.0.addresses) {
             let (transport, address) = (listener.transport.name().into(), *address);
             sink.emit(
                 clock.now().wall_ms,
                 Event::Listening { listener: listener.name.clone(), address, transport },
             );
         }
-        Ok(Node {
-            config,
-            clock,
-            addresses,
-            mailboxes,
-            threads,
-            figures,
-            ladder,
-            store,
-            key,
-            storage,
-            sink,
-            log,
-            sys,
-        })
+        Ok(Node { control, threads, store, key, storage, log, sys, records, watch })
+    }
+
+    /// The handle that administers the node.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Where the node listens, in the order of the configuration's listeners, with the ports that were chosen for 0.
     pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        &self.control.0.addresses
     }
 
     /// The configuration in force.
-    pub fn config(&self) -> &Config {
-        &self.config
+    pub fn config(&self) -> Arc<Config> {
+        self.control.config()
     }
 
     /// The figures of all shards, at most a second old.
     pub fn figures(&self) -> Figures {
-        let all: Vec<Figures> =
-            self.figures.iter().map(|one| *one.lock().unwrap_or_else(PoisonError::into_inner)).collect();
-        metrics::sum(&all)
+        self.control.figures()
     }
 
     /// What the first rungs of the accept ladder let in and refused.
     pub fn ladder(&self) -> LadderCounters {
-        self.ladder.lock().unwrap_or_else(PoisonError::into_inner).counters()
+        self.control.ladder()
     }
 
     /// Whether all shards run. A shard that ended by itself is a fault; the node must be stopped.
@@ -179,47 +185,39 @@ impl Node {
     /// anything is wrong, nothing changes.
     pub fn reload(&mut self, config: Config) -> Result<(), Error> {
         let result = self.try_reload(config);
-        let now = self.clock.now();
-        self.sink.emit(
-            now.wall_ms,
-            match &result {
-                Ok(()) => {
-                    Event::Reloaded { what: "configuration, certificates, access rules, passwords".into() }
-                }
-                Err(error) => Event::ReloadFailed { error: error.to_string() },
-            },
-        );
+        self.control.emit(match &result {
+            Ok(()) => Event::Reloaded { what: "configuration, certificates, access rules, passwords".into() },
+            Err(error) => Event::ReloadFailed { error: error.to_string() },
+        });
         result
     }
 
     fn try_reload(&mut self, config: Config) -> Result<(), Error> {
-        if let Some(why) = reload::needs_restart(&self.config, &config) {
+        if let Some(why) = reload::needs_restart(&self.config(), &config) {
             return Err(Error::NeedsRestart(why));
         }
-        let files = config.load_files(self.storage.secret()?, self.clock.now().wall_ms / 1000)?;
-        warn(&self.sink, self.clock.now().wall_ms, config.warnings.iter().chain(&files.warnings));
-        let policy = Arc::new(reload::policy(&config, files, self.mailboxes.len()));
+        let (control, now) = (&self.control, self.control.now());
+        let files = config.load_files(self.storage.secret()?, now.wall_ms / 1000)?;
+        warn(&control.0.sink, now.wall_ms, config.warnings.iter().chain(&files.warnings));
         if let Some(keys) = self.storage.new_keys(&config, self.key)? {
             let key = keys.current_id();
             self.store.rotate_key(keys)?;
             self.key = key;
-            self.sink.emit(self.clock.now().wall_ms, Event::StoreKeyRotated { key: key.to_string() });
+            control.emit(Event::StoreKeyRotated { key: key.to_string() });
         }
-        self.ladder
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .set_limits(reload::ladder_limits(&config.limits));
-        self.sink.set_level(config.log.level);
-        for mailbox in self.mailboxes.iter() {
-            mailbox.post(Mail::Policy(Arc::clone(&policy)));
-        }
-        self.config = config;
+        control.lock_ladder().set_limits(reload::ladder_limits(&config.limits));
+        control.0.sink.set_level(config.log.level);
+        control.change_policy(Changed::Everything, |policy| {
+            let programme = policy.programme.clone();
+            *policy = reload::policy(&config, files, usize::from(control.shards()), programme);
+        });
+        control.0.config.send_replace(Arc::new(config));
         Ok(())
     }
 
     /// Says why a configuration that could not even be read does not take effect.
     pub fn reload_failed(&self, error: &str) {
-        self.sink.emit(self.clock.now().wall_ms, Event::ReloadFailed { error: error.into() });
+        self.control.emit(Event::ReloadFailed { error: error.into() });
     }
 
     /// Stops: DISCONNECT to the clients, then the end of the shards, then of the store, which has written everything.
@@ -227,7 +225,7 @@ impl Node {
         if let Some(sys) = self.sys {
             sys.stop();
         }
-        for mailbox in self.mailboxes.iter() {
+        for mailbox in self.control.0.mailboxes.iter() {
             mailbox.post(Mail::Shutdown);
         }
         let mut failed = None;
@@ -238,16 +236,14 @@ impl Node {
                 Err(_) => failed = Some(Error::ThreadEnded { thread: "a shard" }),
             }
         }
+        // What the shards told last may still be recorded.
+        self.watch.stop();
+        self.records.stop();
         let closed = self.store.close();
-        let all: Vec<Figures> =
-            self.figures.iter().map(|one| *one.lock().unwrap_or_else(PoisonError::into_inner)).collect();
-        let sessions = metrics::sum(&all).stats.sessions;
-        match &closed {
-            Ok(()) => self.sink.emit(self.clock.now().wall_ms, Event::Stopped { sessions }),
-            Err(error) => {
-                self.sink.emit(self.clock.now().wall_ms, Event::StoreFailed { error: error.to_string() })
-            }
-        }
+        self.control.emit(match &closed {
+            Ok(()) => Event::Stopped { sessions: self.control.figures().stats.sessions },
+            Err(error) => Event::StoreFailed { error: error.to_string() },
+        });
         self.log.stop();
         self.storage.remove_if_temporary();
         closed?;
@@ -283,11 +279,23 @@ fn start_shard(
 }
 
 /// Replays the log: every record goes to every shard, which keeps what is its own.
-fn restore(opened: Opened, shards: &[Starting], sink: &EventSink, clock: Clock) -> Result<Store, Error> {
+fn restore(
+    opened: Opened,
+    shards: &[Starting],
+    sink: &EventSink,
+    clock: Clock,
+) -> Result<(Store, Loading), Error> {
     let Opened { store, recovery, .. } = opened;
     storage::report(recovery.report(), sink, clock.now().wall_ms);
     let ended = || Error::ThreadEnded { thread: "a shard" };
-    let (records, bytes) = storage::replay(recovery, |batch| {
+    let mut loading = Loading::default();
+    let programme = |record: &[u8]| {
+        if !loading.take(record) {
+            let detail = "a record of the programme is damaged".into();
+            sink.emit(clock.now().wall_ms, Event::RecordUnreadable { detail });
+        }
+    };
+    let (records, bytes) = storage::replay(recovery, programme, |batch| {
         shards.iter().try_for_each(|shard| shard.records.send(Arc::clone(&batch)).map_err(|_| ended()))
     })?;
     let mut total = RestoreSummary::default();
@@ -305,7 +313,7 @@ fn restore(opened: Opened, shards: &[Starting], sink: &EventSink, clock: Clock) 
         let RestoreSummary { sessions, retained, queued } = total;
         sink.emit(clock.now().wall_ms, Event::Restored { sessions, retained, queued, records, bytes });
     }
-    Ok(store)
+    Ok((store, loading))
 }
 
 fn shard_count(config: &Config) -> usize {

@@ -8,6 +8,7 @@ use ravelin_protect::{AccessRules, Authenticator, ListenerPolicy, Trust};
 use rustls::ServerConfig;
 use std::sync::Arc;
 
+#[derive(Clone)]
 pub(crate) struct Policy {
     pub authenticator: Authenticator,
     pub access: Arc<AccessRules>,
@@ -16,9 +17,16 @@ pub(crate) struct Policy {
     /// For one shard.
     pub core: ravelin_broker::Limits,
     pub shell: ShellLimits,
+    /// What was administered while the node ran. A reload of the files leaves it as it is.
+    pub programme: Programme,
 }
 
+/// The part of a policy that comes from the store and the control lane, not from files.
+#[derive(Clone, Default)]
+pub(crate) struct Programme {}
+
 /// What a listener demands and offers.
+#[derive(Clone)]
 pub(crate) struct Entrance {
     pub tls: Option<Arc<ServerConfig>>,
     pub trust: Option<Trust>,

@@ -2,14 +2,14 @@
 
 use crate::config::{Config, Files, Limits, Listener};
 use crate::ladder::LadderLimits;
-use crate::policy::{Entrance, Policy, ShellLimits};
+use crate::policy::{Entrance, Policy, Programme, ShellLimits};
 use crate::ws::handshake::Rules;
 use ravelin_mqtt::DecodeLimits;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What every shard goes by from now on.
-pub(crate) fn policy(config: &Config, files: Files, shards: usize) -> Policy {
+pub(crate) fn policy(config: &Config, files: Files, shards: usize, programme: Programme) -> Policy {
     let Files { authenticator, access, tls, trust, .. } = files;
     let entrances =
         config.listeners.iter().zip(tls.into_iter().zip(trust)).map(|(listener, (tls, trust))| Entrance {
@@ -30,6 +30,7 @@ pub(crate) fn policy(config: &Config, files: Files, shards: usize) -> Policy {
         entrances: entrances.collect(),
         core: core_limits(&config.limits, shards),
         shell: shell_limits(&config.limits),
+        programme,
     }
 }
 

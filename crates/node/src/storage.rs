@@ -1,6 +1,7 @@
 //! Where a node keeps its state: the directory, the keys, the secret of the node, the store.
 
 use crate::config::{Config, Durability};
+use crate::control::is_programme_record;
 use crate::error::Error;
 use crate::log::EventSink;
 use ravelin_event::Event;
@@ -95,7 +96,8 @@ impl Place {
                 Durability::Interval => ravelin_store::Durability::Interval(config.store.interval),
                 Durability::None => ravelin_store::Durability::None,
             },
-            producers: shards,
+            // One for each shard, and one for the programme's records.
+            producers: shards + 1,
             ..Options::default()
         };
         let keys = self.keys(config)?;
@@ -136,9 +138,10 @@ impl Place {
     }
 }
 
-/// Hands all records to `deliver`, in batches; returns how many records and bytes there were.
+/// Hands the core's records to `deliver`, in batches, and the others to `programme`; returns how many records and bytes there were.
 pub(crate) fn replay(
     mut recovery: Recovery,
+    mut programme: impl FnMut(&[u8]),
     mut deliver: impl FnMut(Arc<Vec<u8>>) -> Result<(), Error>,
 ) -> Result<(u64, u64), Error> {
     let (mut records, mut bytes) = (0, 0);
@@ -146,6 +149,10 @@ pub(crate) fn replay(
     while let Some(record) = recovery.next_record()? {
         records += 1;
         bytes += record.len() as u64;
+        if is_programme_record(record) {
+            programme(record);
+            continue;
+        }
         push_record(&mut batch, record);
         if batch.len() >= REPLAY_BATCH_BYTES {
             deliver(Arc::new(std::mem::take(&mut batch)))?;

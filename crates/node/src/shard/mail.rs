@@ -4,6 +4,7 @@ use super::Shard;
 use super::conn::Stage;
 use super::mailbox::{Mail, mail_bytes};
 use super::slab::Key;
+use crate::control::{Changed, ConnInfo, Order, ShardView};
 use crate::policy::{Policy, Rights};
 use ravelin_event::{DisconnectCause, Refusal};
 use ravelin_mqtt::ReasonCode;
@@ -28,6 +29,17 @@ impl Shard {
         }
     }
 
+    /// Carries out all orders of the control lane. One atomic load when there is none.
+    #[inline]
+    pub(super) fn take_orders(&mut self) {
+        while let Some(order) = self.mailbox().next_order() {
+            self.survive(None, |shard| match order {
+                Order::Policy(policy, changed) => shard.change_policy(policy, changed),
+                Order::Run(run) => run(&mut ShardView { shard }),
+            });
+        }
+    }
+
     fn handle_mail(&mut self, mail: Mail) {
         match mail {
             Mail::Sister(from, messages) => {
@@ -37,7 +49,6 @@ impl Shard {
             }
             Mail::Moved(moved) => self.take_in(*moved),
             Mail::Hashed(key, pending, verified) => self.hashed(key, pending.finish(verified)),
-            Mail::Policy(policy) => self.change_policy(policy),
             Mail::System(entries) => {
                 for (topic, value) in entries {
                     self.broker.publish_system(self.now, &topic, value.as_bytes());
@@ -58,13 +69,18 @@ impl Shard {
     }
 
     /// Goes by a new configuration. Who is connected stays, unless its certificate or its user is trusted no longer.
-    fn change_policy(&mut self, policy: Arc<Policy>) {
+    fn change_policy(&mut self, policy: Arc<Policy>, changed: Changed) {
         self.policy = policy;
+        if changed == Changed::Ahead {
+            return;
+        }
         self.broker.set_limits(self.policy.core.clone());
         let rights = Rights(Arc::clone(&self.policy.access));
         self.broker.set_authorizer(Rc::new(rights));
         let keys: Vec<Key> = self.conns.keys().collect();
-        self.disconnect_untrusted(&keys);
+        if changed == Changed::Everything {
+            self.disconnect_untrusted(&keys);
+        }
         for key in keys {
             self.disconnect_unknown(key);
         }
@@ -125,6 +141,31 @@ impl Shard {
             Stage::Pre(_) => self.refuse_pending(key, Refusal::BadCertificate, ReasonCode::NOT_AUTHORIZED),
             Stage::Closing(_) => {}
         }
+    }
+
+    /// Ends the connections that `is_meant` picks; returns how many.
+    pub(crate) fn disconnect_where(
+        &mut self,
+        reason: ReasonCode,
+        detail: &str,
+        mut is_meant: impl FnMut(ConnInfo<'_>) -> bool,
+    ) -> usize {
+        let keys: Vec<Key> = self.conns.keys().collect();
+        let mut ended = 0;
+        for key in keys {
+            let Some(conn) = self.conns.get(key) else { continue };
+            let Some(link) = conn.link() else { continue };
+            let Some(principal) = self.broker.principal(link) else { continue };
+            let chain = conn.tls.as_ref().map(|tls| tls.peer_certificates()).unwrap_or_default();
+            let (address, listener) = (conn.address, conn.entrance);
+            let certificate = chain.first().map(|end_entity| end_entity.as_ref());
+            if is_meant(ConnInfo { principal, address, listener, certificate }) {
+                let cause = DisconnectCause::Administrative;
+                self.broker.disconnect(self.now, link, reason, cause, Some(detail.into()));
+                ended += 1;
+            }
+        }
+        ended
     }
 
     /// The node stops: no new connections, DISCONNECT to all, and the end once they are written.

@@ -4,7 +4,7 @@
 //! its limit stops reading its own sockets until the sister has caught up, so what waits is at most the limit and what
 //! the senders had in hand. A turn's messages for one sister go over as one batch, under one lock.
 
-use crate::policy::Policy;
+use crate::control::Order;
 use crate::shard::conn::Moved;
 use crate::shard::slab::Key;
 use mio::Waker;
@@ -24,8 +24,6 @@ pub(crate) enum Mail {
     Moved(Box<Moved>),
     /// A password was verified.
     Hashed(Key, Box<Pending>, bool),
-    /// The configuration was read again.
-    Policy(Arc<Policy>),
     /// Retained messages to publish below `$SYS`.
     System(Vec<(String, String)>),
     /// Say goodbye to the clients and end.
@@ -35,6 +33,11 @@ pub(crate) enum Mail {
 /// A shard's mailbox, seen from anywhere.
 pub(crate) struct Mailbox {
     queue: Mutex<VecDeque<Mail>>,
+    /// Orders of the control lane, which come before everything else.
+    orders: Mutex<VecDeque<Order>>,
+    ordered: AtomicBool,
+    /// The shard has ended: nothing is taken any more.
+    closed: AtomicBool,
     /// Whether the queue has something: all that is looked at when it is empty.
     filled: AtomicBool,
     bytes: AtomicUsize,
@@ -72,6 +75,9 @@ impl Mailbox {
     pub fn new(wake: Wake) -> Mailbox {
         Mailbox {
             queue: Mutex::default(),
+            orders: Mutex::default(),
+            ordered: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             filled: AtomicBool::new(false),
             bytes: AtomicUsize::new(0),
             awaited: AtomicBool::new(false),
@@ -97,6 +103,46 @@ impl Mailbox {
             self.filled.store(true, Ordering::Release);
         }
         self.wake.ring();
+    }
+
+    /// Gives an order. After the shard has ended it is dropped, by which whoever waits for an answer learns of it.
+    pub fn order(&self, order: Order) {
+        {
+            let mut orders = self.orders();
+            if self.closed.load(Ordering::Relaxed) {
+                return;
+            }
+            orders.push_back(order);
+            self.ordered.store(true, Ordering::Release);
+        }
+        self.wake.ring();
+    }
+
+    /// The next order. One atomic load when there is none.
+    #[inline]
+    pub fn next_order(&self) -> Option<Order> {
+        if !self.ordered.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut orders = self.orders();
+        let order = orders.pop_front();
+        self.ordered.store(!orders.is_empty(), Ordering::Relaxed);
+        order
+    }
+
+    /// The shard has ended.
+    pub fn close(&self) {
+        let mut orders = self.orders();
+        self.closed.store(true, Ordering::Relaxed);
+        orders.clear();
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    fn orders(&self) -> MutexGuard<'_, VecDeque<Order>> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Moves everything that waits to the end of `taken`. One atomic load when there is nothing.

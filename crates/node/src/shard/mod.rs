@@ -97,18 +97,20 @@ pub(crate) struct Seed {
 pub(crate) struct Begin {
     pub producer: Producer,
     pub bound: Vec<Bound>,
+    /// What to go by, now that the programme's records are known.
+    pub policy: Arc<Policy>,
 }
 
 /// The state of a running shard.
 pub(crate) struct Shard {
-    id: u16,
+    pub(crate) id: u16,
     clock: Clock,
-    now: Now,
+    pub(crate) now: Now,
     /// Rings at the next deadline.
     alarm: Alarm,
     poll: Poll,
     events: Events,
-    broker: Broker,
+    pub(crate) broker: Broker,
     policy: Arc<Policy>,
     conns: Slab<Conn>,
     bound: Vec<Bound>,

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Barrier, PoisonError};
+use std::sync::{Arc, Barrier, PoisonError};
 use std::time::Duration;
 
 /// Of the waker. Above every key of a connection.
@@ -66,7 +66,7 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         poll: seed.poll,
         events: Events::with_capacity(EVENTS_MAX),
         broker,
-        policy: seed.policy,
+        policy: begin.policy,
         conns: Slab::new(),
         bound: begin.bound,
         spare: Spare::new(),
@@ -95,6 +95,8 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         patient_until_ms: 0,
         stopping: false,
     };
+    // Whoever's rights went while the node was stopped has none now.
+    shard.broker.set_authorizer(Rc::new(Rights(Arc::clone(&shard.policy.access))));
     shard.meet_sisters(&seed.met);
     shard.listen()?;
     while !shard.is_done() {
@@ -102,6 +104,7 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
     }
     shard.finish_turn();
     shard.publish_figures();
+    shard.mailbox().close();
     Ok(())
 }
 
@@ -156,6 +159,7 @@ impl Shard {
         self.turn_work_end = self.broker.work() + TURN_WORK_MAX;
         self.counters.turns += 1;
         self.mailbox().wake().answer();
+        self.take_orders();
         self.take_mail();
         self.settle_store();
         self.accept_pending();
@@ -165,6 +169,7 @@ impl Shard {
         while served < waiting.len() && !self.reads_stopped() {
             let key = waiting[served];
             served += 1;
+            self.take_orders();
             if let Some(conn) = self.conns.get_mut(key) {
                 conn.flags.listed = false;
                 self.read_ready(key);
@@ -221,6 +226,7 @@ impl Shard {
                 }
                 continue;
             }
+            self.take_orders();
             let key = Key(token.0 as u64);
             if event.is_writable() {
                 self.writable(key);
