@@ -5,7 +5,8 @@
 
 use foldhash::HashMap;
 use ravelin_event::Refusal;
-use std::net::{IpAddr, Ipv6Addr};
+use ravelin_protect::address_key;
+use std::net::IpAddr;
 
 /// What the ladder allows. A rate or count of 0 means: no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,17 +102,6 @@ pub struct Ladder {
     /// Connections of each listener.
     entrances: Vec<u32>,
     counters: LadderCounters,
-}
-
-/// Who shares a limit: an IPv4 address, or an IPv6 network of 64 bits, since its owner can use all of it (attack 48).
-pub fn address_key(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => IpAddr::V4(v4),
-            None => IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
-        },
-    }
 }
 
 impl Ladder {

@@ -4,6 +4,7 @@
 //!   policy of the listener. It is an immutable snapshot: a reload builds another one and swaps it in.
 //! * [`AccessRules`] says what a principal may publish, receive and subscribe to.
 //! * [`PasswordFile`], [`scram`], [`CertificateFacts`] are what the authenticator knows.
+//! * [`Bans`], [`Lockout`] and [`rates`] say who may not even try, who must wait, and how much is too much.
 //! * [`pki`] issues certificates, [`Trust`] says which are accepted, [`tls`] makes the configuration of a listener.
 //!
 //! No socket, no thread, no clock: files are read when asked to, time and random bytes are arguments where a test
@@ -11,21 +12,30 @@
 
 pub mod access;
 mod authenticate;
+pub mod bans;
 mod certificate;
 mod error;
 pub mod file;
+pub mod lockout;
+mod network;
 pub mod password;
 pub mod pki;
 mod policy;
+pub mod rates;
 pub mod scram;
 mod secret;
+pub mod table;
 pub mod tls;
 pub mod trust;
+pub mod units;
 
 pub use access::AccessRules;
 pub use authenticate::{Attempt, Authenticator, Exchange, Pending, Step};
+pub use bans::{Ban, BanError, BanSubject, Bans};
 pub use certificate::{CertificateFacts, IdentityError, check_identity, hex};
 pub use error::{Error, FileError, FileErrors};
+pub use lockout::{Lockout, LockoutLimits};
+pub use network::{Network, address_key};
 pub use password::{HashJob, PasswordFile};
 pub use policy::{BindClientId, ClientCertificate, IdentityFrom, ListenerPolicy, Methods};
 pub use secret::{NodeSecret, Secret, random};

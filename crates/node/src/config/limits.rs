@@ -1,7 +1,7 @@
 //! Every limit of the node, in one place, with a default that is safe and generous enough for a plant.
 
 use super::read::{Table, Typed};
-use super::value::{Rate, format_bytes, format_duration};
+use ravelin_protect::units::{Rate, format_bytes, format_duration};
 use std::time::Duration;
 
 /// One line of the list of limits, for the commented configuration and the documentation.

@@ -1,7 +1,7 @@
 //! `[[listener]]`: an address, what is spoken on it, and who is let in.
 
-use super::network::Network;
 use super::read::Table;
+use ravelin_protect::Network;
 use ravelin_protect::tls::TlsVersion;
 use ravelin_protect::{BindClientId, ClientCertificate, IdentityFrom, ListenerPolicy, Methods};
 use std::net::SocketAddr;

@@ -8,17 +8,17 @@ mod diagnostic;
 mod files;
 mod limits;
 mod listener;
-mod network;
 mod read;
 mod sections;
-mod value;
 
 pub use diagnostic::{ConfigErrors, Diagnostic, Severity};
 pub use files::Files;
 pub use limits::{LIMITS, LimitEntry, Limits};
 pub use listener::{Listener, ListenerTls, Transport};
-pub use network::Network;
-pub use value::{Rate, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate};
+pub use ravelin_protect::Network;
+pub use ravelin_protect::units::{
+    Rate, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate,
+};
 
 use diagnostic::{Place, Source};
 use ravelin_event::Level;

@@ -1,7 +1,7 @@
 //! Reads a TOML table key by key: the type of each value, the keys that nobody knows, and where everything stands.
 
 use super::diagnostic::{Diagnostic, Place, Severity, Source};
-use super::value::{Rate, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate};
+use ravelin_protect::units::{Rate, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use toml::Spanned;
