@@ -10,6 +10,7 @@
 pub mod config;
 pub mod control;
 mod error;
+pub mod fetch;
 mod hashpool;
 mod ladder;
 mod listen;
