@@ -1,6 +1,9 @@
 //! Targets for the core, `ravelin-broker`.
 
-use ravelin_broker::{Authorizer, Broker, Connecting, Limits, LinkId, Now, Outbound, Output, home_shard};
+use ravelin_broker::{
+    Authorizer, Broker, Connecting, Limits, LinkId, Now, Outbound, Output, Publishing, Subscribing,
+    home_shard,
+};
 use ravelin_event::{DisconnectCause, Principal};
 use ravelin_mqtt::*;
 use std::rc::Rc;
@@ -105,12 +108,12 @@ const START: Now = Now { mono_ms: 1_000_000, wall_ms: 1_700_000_000_000 };
 struct NotSecrets;
 
 impl Authorizer for NotSecrets {
-    fn may_publish(&self, _: &Principal, topic: &str) -> bool {
-        !topic.starts_with("secret")
+    fn may_publish(&self, _: &Principal, what: &Publishing<'_>) -> bool {
+        !what.topic.starts_with("secret")
     }
 
-    fn may_subscribe(&self, _: &Principal, filter: &str) -> bool {
-        !filter.starts_with("secret")
+    fn may_subscribe(&self, _: &Principal, what: &Subscribing<'_>) -> bool {
+        !what.filter.starts_with("secret")
     }
 
     fn may_receive(&self, _: &Principal, topic: &str) -> bool {
@@ -305,6 +308,8 @@ impl Bus {
                         client.link = None;
                     }
                 }
+                Output::Observed(seen) => assert!(seen.watch.is_watched()),
+                Output::Delivered(_) => unreachable!("nothing is recorded"),
                 Output::Event(event) => assert!(!format!("{event:?}").is_empty()),
                 Output::Send(to, message) => {
                     assert_ne!(usize::from(to), shard, "a shard talks to itself");

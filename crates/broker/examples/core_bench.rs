@@ -5,7 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "it measures: it is no part of the pure crate")]
 
-use ravelin_broker::{Authorizer, Broker, Connecting, Limits, LinkId, Now};
+use ravelin_broker::{Authorizer, Broker, Connecting, Limits, LinkId, Now, Publishing, Subscribing};
 use ravelin_event::Principal;
 use ravelin_mqtt::{
     Connect, PublishOut, QoS, SubscribeOptions, Subscription, Version, encode_publish, encode_subscribe, peek,
@@ -16,10 +16,10 @@ use std::time::Instant;
 struct Open;
 
 impl Authorizer for Open {
-    fn may_publish(&self, _: &Principal, _: &str) -> bool {
+    fn may_publish(&self, _: &Principal, _: &Publishing<'_>) -> bool {
         true
     }
-    fn may_subscribe(&self, _: &Principal, _: &str) -> bool {
+    fn may_subscribe(&self, _: &Principal, _: &Subscribing<'_>) -> bool {
         true
     }
     fn may_receive(&self, _: &Principal, _: &str) -> bool {

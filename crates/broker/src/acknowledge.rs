@@ -6,7 +6,7 @@ use crate::link::{Pending, PendingAck};
 use crate::publish::Asked;
 use crate::sending::Stage;
 use crate::share::Waiter;
-use crate::{Broker, Now};
+use crate::{Broker, How, Now};
 use ravelin_event::DisconnectCause;
 use ravelin_mqtt::{
     Ack, AckKind, Packet, Properties, QoS, ReasonCode, Sender, Version, decode, encode_ack, encode_pingresp,
@@ -146,7 +146,7 @@ impl Broker {
             },
         };
         match kind {
-            AckKind::PubAck => self.handle_puback(now, index, packet_id),
+            AckKind::PubAck => self.handle_puback(now, index, packet_id, reason),
             AckKind::PubRec => self.handle_pubrec(now, index, packet_id, reason),
             AckKind::PubRel => self.handle_pubrel(index, packet_id),
             AckKind::PubComp => self.handle_pubcomp(now, index, packet_id),
@@ -160,12 +160,22 @@ impl Broker {
         (slot.qos == qos).then_some((seq, slot.stage))
     }
 
-    fn handle_puback(&mut self, now: Now, index: u32, packet_id: u16) {
+    fn handle_puback(&mut self, now: Now, index: u32, packet_id: u16, reason: ReasonCode) {
         // An identifier that is not under way: the message was acknowledged before. Nothing to do.
         if let Some((seq, _)) = self.seq_at(index, packet_id, QoS::AtLeastOnce) {
+            self.told(now, index, seq, QoS::AtLeastOnce, reason);
             self.finish(index, seq);
             self.pump(now, index);
         }
+    }
+
+    /// The receiver has said whether it took a message. Whoever records that is told once.
+    fn told(&mut self, now: Now, index: u32, seq: u64, qos: QoS, reason: ReasonCode) {
+        let slot = self.sessions.get_mut(index).and_then(|session| session.sending.slot_mut(seq));
+        let Some(slot) = slot.filter(|slot| slot.record != 0) else { return };
+        let id = std::mem::take(&mut slot.record);
+        let how = if reason.is_failure() { How::Refused } else { How::Acknowledged };
+        self.delivered(now, index, id, qos, how);
     }
 
     fn handle_pubrec(&mut self, now: Now, index: u32, packet_id: u16, reason: ReasonCode) {
@@ -175,6 +185,7 @@ impl Broker {
             self.acknowledge(index, 0, 0, AckKind::PubRel, packet_id, reason);
             return;
         };
+        self.told(now, index, seq, QoS::ExactlyOnce, reason);
         if reason.is_failure() {
             // MQTT-4.9.0-2: the client does not want it; its Packet Identifier is free again.
             self.finish(index, seq);

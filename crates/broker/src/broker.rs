@@ -13,7 +13,7 @@ use crate::timers::{TimerKind, Timers};
 use crate::trie::Trie;
 use crate::walk::Walks;
 use crate::wills::Published;
-use crate::{Limits, Now, Output, Stats};
+use crate::{Authorizer, Limits, Meter, Now, Output, Stats};
 use foldhash::fast::FixedState;
 use ravelin_event::{DisconnectCause, Event, Principal, Refusal};
 use ravelin_mqtt::{Connect, QoS, ReasonCode};
@@ -47,17 +47,6 @@ pub fn home_shard(client_id: &str, shards: u16) -> u16 {
     (FixedState::with_seed(0x5241_5645_4C49_4E00).hash_one(client_id) % shards.max(1) as u64) as u16
 }
 
-/// Who may do what. Asked when something is not remembered; answers must not depend on anything but the arguments until
-/// [`Broker::set_authorizer`] says that they changed.
-pub trait Authorizer {
-    /// May `who` publish to `topic`?
-    fn may_publish(&self, who: &Principal, topic: &str) -> bool;
-    /// May `who` subscribe to `filter`?
-    fn may_subscribe(&self, who: &Principal, filter: &str) -> bool;
-    /// May `who` receive messages of `topic`?
-    fn may_receive(&self, who: &Principal, topic: &str) -> bool;
-}
-
 /// A client that has proven who it is.
 pub struct Connecting<'a> {
     /// Its CONNECT.
@@ -80,6 +69,7 @@ pub struct Broker {
     pub(crate) shards: u16,
     pub(crate) limits: Limits,
     pub(crate) authorizer: Rc<dyn Authorizer>,
+    pub(crate) meter: Option<Rc<dyn Meter>>,
     pub(crate) sessions: Sessions,
     pub(crate) trie: Trie,
     pub(crate) routes: RouteCache,
@@ -112,6 +102,8 @@ pub struct Broker {
     pub(crate) connected: usize,
     pub(crate) last_uid: u64,
     pub(crate) last_message_id: u64,
+    /// Of the names in the transmission record.
+    pub(crate) last_record: u64,
     pub(crate) epoch: u32,
     pub(crate) checkpoint: Option<crate::checkpoint::Progress>,
     pub(crate) restoring: Option<Box<Restoring>>,
@@ -131,6 +123,7 @@ impl Broker {
             shard,
             shards,
             authorizer,
+            meter: None,
             sessions: Sessions::new(seed),
             trie: Trie::new(seed ^ 1),
             routes: RouteCache::new(seed ^ 2, limits.route_cache_max),
@@ -158,6 +151,7 @@ impl Broker {
             connected: 0,
             last_uid: 0,
             last_message_id: 0,
+            last_record: 0,
             epoch: 1,
             checkpoint: None,
             restoring: Some(Box::default()),
@@ -371,9 +365,16 @@ impl Broker {
 
     /// Publishes a `$SYS` message, retained, on all shards.
     pub fn publish_system(&mut self, now: Now, topic: &str, payload: &[u8]) {
-        let parts =
-            Parts { topic, forward: &[], payload, qos: QoS::AtMostOnce, retain: true, expires_ms: None };
-        self.publish_own(now, parts, false, None);
+        let parts = Parts {
+            topic,
+            forward: &[],
+            payload,
+            qos: QoS::AtMostOnce,
+            retain: true,
+            expires_ms: None,
+            record: 0,
+        };
+        self.publish_own(now, parts, None, None);
     }
 
     /// Ends a link for a reason of the shell's.
@@ -400,18 +401,14 @@ impl Broker {
         }
     }
 
-    /// New access rules: what is no longer allowed ends at once.
-    pub fn set_authorizer(&mut self, authorizer: Rc<dyn Authorizer>) {
-        self.authorizer = authorizer;
-        self.generation += 1;
-        for index in self.sessions.indexes() {
-            self.drop_forbidden(index);
-        }
-    }
-
     /// New limits, for what comes from now on.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+    }
+
+    /// What measures the publishes of clients from now on.
+    pub fn set_meter(&mut self, meter: Option<Rc<dyn Meter>>) {
+        self.meter = meter;
     }
 
     /// Who is at the other end of a link.
@@ -451,6 +448,11 @@ impl Broker {
 
     /// The fields of an event about a session.
     pub(crate) fn refused_publish(&mut self, index: u32, topic: &str, why: Refusal) {
+        self.stats.denied += 1;
+        self.refused_publish_event(index, topic, why);
+    }
+
+    pub(crate) fn refused_publish_event(&mut self, index: u32, topic: &str, why: Refusal) {
         let Some(session) = self.sessions.get(index) else { return };
         let event = Event::PublishRefused {
             client_id: session.who.client_id.to_string(),
@@ -459,7 +461,6 @@ impl Broker {
             topic: topic.to_owned(),
             why,
         };
-        self.stats.denied += 1;
         self.event(event);
     }
 
@@ -489,16 +490,17 @@ impl Broker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Publishing, Subscribing};
     use ravelin_mqtt::{Sender, Version, decode};
 
     struct Open;
 
     impl Authorizer for Open {
-        fn may_publish(&self, _: &Principal, _: &str) -> bool {
+        fn may_publish(&self, _: &Principal, _: &Publishing<'_>) -> bool {
             true
         }
 
-        fn may_subscribe(&self, _: &Principal, _: &str) -> bool {
+        fn may_subscribe(&self, _: &Principal, _: &Subscribing<'_>) -> bool {
             true
         }
 

@@ -85,6 +85,7 @@ impl Broker {
                 qos: QoS::AtMostOnce,
                 retain: true,
                 expires_ms: None,
+                record: 0,
             };
             self.journal.record(Kind::Retained, |record| {
                 record.int(stamp);

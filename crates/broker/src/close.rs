@@ -129,7 +129,7 @@ impl Broker {
             return;
         }
         if session.expiry_s == 0 {
-            return self.end_session(now, index, false);
+            return self.close_session(now, index, false);
         }
         let expiry_ms = session.expiry_s as u64 * 1000;
         session.expires_ms = (!never || session.expiry_s != u32::MAX).then_some(now.mono_ms + expiry_ms);
@@ -171,7 +171,7 @@ impl Broker {
     }
 
     /// Ends a session: its will is due at once (MQTT-3.1.3-9), its subscriptions and messages go.
-    pub(crate) fn end_session(&mut self, now: Now, index: u32, expired: bool) {
+    pub(crate) fn close_session(&mut self, now: Now, index: u32, expired: bool) {
         self.publish_will(now, index);
         self.unsubscribe_all(index);
         let Some(session) = self.sessions.remove(index) else { return };
@@ -200,7 +200,7 @@ impl Broker {
     pub(crate) fn check_expiry(&mut self, now: Now, index: u32) {
         let at = self.sessions.get(index).and_then(|session| session.expires_ms);
         if at.is_some_and(|at_ms| at_ms <= now.mono_ms) {
-            self.end_session(now, index, true);
+            self.close_session(now, index, true);
         }
     }
 

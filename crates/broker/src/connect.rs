@@ -1,5 +1,6 @@
 //! CONNECT: a client that was authenticated takes up a session.
 
+use crate::authorize::is_control;
 use crate::broker::{Connecting, LinkId};
 use crate::journal::Kind;
 use crate::link::{Aliases, Link};
@@ -7,7 +8,7 @@ use crate::message::Parts;
 use crate::outbound::Outbound;
 use crate::session::{Session, StoredWill, Subscriptions};
 use crate::timers::{Timer, TimerKind};
-use crate::{Broker, Now};
+use crate::{Broker, Now, Publishing};
 use ravelin_event::{DisconnectCause, Event, Refusal};
 use ravelin_mqtt::{ConnAck, Connect, ReasonCode, Version, Will, encode_connack};
 use std::collections::VecDeque;
@@ -53,7 +54,7 @@ impl Broker {
                 self.take_over(now, index);
                 if connect.clean_start || !self.sessions.get(index).is_some_and(|session| session.durable) {
                     // MQTT-3.1.2-4
-                    self.end_session(now, index, false);
+                    self.close_session(now, index, false);
                     self.open_session(&connecting, expiry_s)
                 } else {
                     present = true;
@@ -118,8 +119,10 @@ impl Broker {
         will: &Will<'_>,
     ) -> Result<StoredWill, ReasonCode> {
         let who = &connecting.principal;
-        let reserved = crate::publish::is_reserved(will.topic);
-        let refusal = if reserved || !self.authorizer.may_publish(who, will.topic) {
+        let what = Publishing { topic: will.topic, qos: will.qos, retain: will.retain };
+        // Nobody is there any more to be answered, nor to answer for it.
+        let reserved = crate::publish::is_reserved(will.topic) || is_control(will.topic);
+        let refusal = if reserved || !self.authorizer.may_publish(who, &what) {
             Some((ReasonCode::NOT_AUTHORIZED, Refusal::AccessRule))
         } else if will.payload.len() > self.limits.will_bytes_max {
             Some((ReasonCode::PACKET_TOO_LARGE, Refusal::TooLarge))
@@ -147,6 +150,7 @@ impl Broker {
             qos: will.qos,
             retain: will.retain,
             expires_ms: None,
+            record: 0,
         };
         Ok(StoredWill {
             name: 0,
@@ -229,8 +233,12 @@ impl Broker {
             unacked: 0,
             qos1_pending: 0,
             keep_alive_ms: keep_alive_s as u32 * 1000,
+            clean_start: connect.clean_start,
+            since_ms: now.wall_ms,
             last_heard_ms: now.mono_ms,
             memo: None,
+            limited: 0,
+            traffic: Default::default(),
             pending: VecDeque::new(),
             pending_base: 0,
             resend_at: session.sending.first_seq(),

@@ -6,7 +6,7 @@ use crate::link::Link;
 use crate::message::{Message, Parts};
 use crate::route::Target;
 use crate::sending::{Delivery, Queued, Slot, Stage, packet_id};
-use crate::{Broker, Now, Stats};
+use crate::{Broker, How, Now, Stats};
 use ravelin_event::Event;
 use ravelin_mqtt::{AckKind, PublishOut, QoS, Version, encode_publish, encode_publish_head, publish_len};
 use std::rc::Rc;
@@ -96,6 +96,7 @@ struct Send<'a> {
 }
 
 /// Why a packet was not written.
+#[derive(Clone, Copy)]
 enum NotSent {
     Expired,
     TooLarge,
@@ -159,8 +160,17 @@ impl Broker {
         if qos != QoS::AtMostOnce {
             let seq = sending.next_seq();
             id = packet_id(seq);
-            sending
-                .open_slot(seq, Slot { stage: Stage::Sent, qos, counted: true, dup: false, delivery: None });
+            sending.open_slot(
+                seq,
+                Slot {
+                    stage: Stage::Sent,
+                    qos,
+                    counted: true,
+                    dup: false,
+                    delivery: None,
+                    record: fan.parts.record,
+                },
+            );
             link.resend_at = seq + 1;
             link.unacked += 1;
         }
@@ -168,6 +178,12 @@ impl Broker {
         let send =
             Send { qos, retain, dup: false, packet_id: id, subscription_ids: ids.as_deref().unwrap_or(&[]) };
         let sent = write_direct(link, version, now, fan, send);
+        if let Ok(bytes) = sent {
+            link.traffic.sent(bytes);
+            if id == 0 {
+                self.delivered(now, index, fan.parts.record, qos, How::Written);
+            }
+        }
         self.sent(index, id, sent, fan.parts.payload.len());
     }
 
@@ -312,8 +328,14 @@ impl Broker {
             id = packet_id(queued.seq);
             dup = session.sending.was_sent(queued.seq);
             let keep = session.durable.then(|| delivery.clone());
-            let slot =
-                Slot { stage: Stage::Sent, qos: delivery.qos, counted: true, dup: false, delivery: keep };
+            let slot = Slot {
+                stage: Stage::Sent,
+                qos: delivery.qos,
+                counted: true,
+                dup: false,
+                delivery: keep,
+                record: delivery.message.record,
+            };
             session.sending.open_slot(queued.seq, slot);
             if let Some(link) = session.link.as_deref_mut() {
                 link.unacked += 1;
@@ -365,6 +387,12 @@ impl Broker {
             Send { qos: delivery.qos, retain: delivery.retain, dup, packet_id: id, subscription_ids: ids };
         let block = Some((message.block(), message.payload_at()));
         let sent = write(link, version, now, &message.parts(), send, block);
+        if let Ok(bytes) = sent {
+            link.traffic.sent(bytes);
+            if id == 0 {
+                self.delivered(now, index, message.record, delivery.qos, How::Written);
+            }
+        }
         self.sent(index, id, sent, message.payload().len());
     }
 

@@ -158,7 +158,10 @@ impl Writer<'_> {
     }
 
     pub fn parts(&mut self, now: Now, parts: Parts<'_>) {
-        self.u8(parts.qos as u8 | (parts.retain as u8) << 2);
+        self.u8(parts.qos as u8 | (parts.retain as u8) << 2 | ((parts.record != 0) as u8) << 3);
+        if parts.record != 0 {
+            self.int(parts.record);
+        }
         self.optional_int(parts.expires_ms.map(|at| now.wall_of(at)));
         self.text(parts.topic);
         self.bytes(parts.forward);
@@ -259,6 +262,7 @@ impl<'a> Reader<'a> {
 
     pub fn parts(&mut self, now: Now) -> Read<Parts<'a>> {
         let (qos, flags) = self.qos()?;
+        let record = if flags & 2 != 0 { self.int()? } else { 0 };
         let expires_ms = self.optional_int()?.map(|wall_ms| now.mono_of(wall_ms));
         let topic = self.text()?;
         if topic.len() > u16::MAX as usize {
@@ -271,6 +275,7 @@ impl<'a> Reader<'a> {
             qos,
             retain: flags & 1 != 0,
             expires_ms,
+            record,
         })
     }
 

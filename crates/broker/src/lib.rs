@@ -12,6 +12,7 @@
 //! 4. sleep until [`Broker::poll_timeout`], a socket, a sister shard or the store has something.
 
 mod acknowledge;
+mod authorize;
 mod broker;
 mod check;
 mod checkpoint;
@@ -22,10 +23,13 @@ mod deliver;
 mod journal;
 mod limits;
 mod link;
+mod manage;
 mod message;
+mod observe;
 mod outbound;
 mod output;
 mod publish;
+mod recheck;
 mod restore;
 mod retained;
 mod route;
@@ -40,11 +44,13 @@ mod trie;
 mod walk;
 mod wills;
 
-pub use broker::{Authorizer, Broker, Connecting, LinkId, SHARDS_MAX, home_shard};
+pub use authorize::{Authorizer, Meter, Metered, Publishing, Subscribing, Verdict, Watch};
+pub use broker::{Broker, Connecting, LinkId, SHARDS_MAX, home_shard};
 #[doc(hidden)]
 pub use check::Held;
 pub use clock::Now;
 pub use limits::Limits;
+pub use manage::{LinkInfo, SessionInfo, SessionPage, SubscriptionInfo};
 pub use outbound::Outbound;
-pub use output::{Close, Output, RestoreSummary, ShardMessage, Stats};
+pub use output::{Close, Delivered, How, Observed, Output, RestoreSummary, ShardMessage, Stats};
 pub use restore::RestoreError;

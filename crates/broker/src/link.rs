@@ -1,5 +1,6 @@
 //! What the core knows of a connection.
 
+use crate::authorize::Permit;
 use crate::outbound::Outbound;
 use crate::route::Route;
 use hashbrown::HashMap;
@@ -27,9 +28,15 @@ pub(crate) struct Link {
     /// QoS 1 messages received and not yet acknowledged.
     pub qos1_pending: u16,
     pub keep_alive_ms: u32,
+    pub clean_start: bool,
+    /// Wall clock of its CONNECT.
+    pub since_ms: u64,
     pub last_heard_ms: u64,
-    /// The route of the topic last published, and whether the client may publish to it.
-    pub memo: Option<(Rc<Route>, bool)>,
+    /// The route of the topic last published, and what is known of the client's rights to publish to it.
+    pub memo: Option<(Rc<Route>, Permit)>,
+    /// PUBLISH packets that the meter refused.
+    pub limited: u64,
+    pub traffic: Traffic,
     /// Acknowledgements that wait for the disk or for a sister shard, in order.
     pub pending: VecDeque<Pending>,
     /// The number of the first of them.
@@ -37,6 +44,22 @@ pub(crate) struct Link {
     /// The next message of the session's window to send again after a reconnect.
     pub resend_at: u64,
     pub aliases: Option<Box<Aliases>>,
+}
+
+/// PUBLISH packets of a connection, and their bytes.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Traffic {
+    pub messages_in: u64,
+    pub bytes_in: u64,
+    pub messages_out: u64,
+    pub bytes_out: u64,
+}
+
+impl Traffic {
+    pub fn sent(&mut self, bytes: usize) {
+        self.messages_out += 1;
+        self.bytes_out += bytes as u64;
+    }
 }
 
 /// An acknowledgement that is not yet due.

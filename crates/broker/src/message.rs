@@ -17,6 +17,8 @@ pub(crate) struct Message {
     pub retain: bool,
     /// When it expires, on the monotonic clock.
     pub expires_ms: Option<u64>,
+    /// Its name in the transmission record; 0: it is not recorded.
+    pub record: u64,
     /// Its name in the journal; 0 while it was not journaled.
     pub id: Cell<u64>,
     /// The checkpoint in which the body was last written.
@@ -33,6 +35,8 @@ pub(crate) struct Parts<'a> {
     pub qos: QoS,
     pub retain: bool,
     pub expires_ms: Option<u64>,
+    /// Its name in the transmission record; 0: it is not recorded.
+    pub record: u64,
 }
 
 impl Parts<'_> {
@@ -49,6 +53,7 @@ impl Parts<'_> {
             qos: self.qos,
             retain: self.retain,
             expires_ms: self.expires_ms,
+            record: self.record,
             id: Cell::new(0),
             epoch: Cell::new(0),
         }
@@ -105,6 +110,7 @@ impl Message {
             qos: self.qos,
             retain: self.retain,
             expires_ms: self.expires_ms,
+            record: self.record,
         }
     }
 }

@@ -1,13 +1,15 @@
 //! PUBLISH from a client, and messages that the broker publishes itself: wills and `$SYS`.
 
+use crate::authorize::{Permit, is_control};
 use crate::broker::LinkId;
 use crate::deliver::Fan;
 use crate::journal::Kind;
 use crate::message::Parts;
+use crate::observe::Seen;
 use crate::route::{Route, Target};
 use crate::taken::{Origin, Part};
-use crate::{Broker, Now};
-use ravelin_event::{DisconnectCause, Refusal};
+use crate::{Broker, Metered, Now, Publishing, Verdict, Watch};
+use ravelin_event::{DisconnectCause, Principal, Refusal};
 use ravelin_mqtt::{AckKind, Error, Publish, QoS, ReasonCode, Sender, Version, decode_publish};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -43,6 +45,10 @@ impl Broker {
         };
         self.stats.publish_received += 1;
         self.stats.publish_bytes_received += publish.payload.len() as u64;
+        if let Some(link) = session.link.as_deref_mut() {
+            link.traffic.messages_in += 1;
+            link.traffic.bytes_in += body.len() as u64;
+        }
         let aliased;
         let topic = match publish.topic_alias {
             None => publish.topic,
@@ -60,18 +66,27 @@ impl Broker {
                 }
             },
         };
-        let (route, allowed) = match memo {
-            Some((route, allowed)) if *route.topic == *topic && self.is_valid(&route) => (route, allowed),
+        let (route, permit) = match memo {
+            Some((route, permit)) if *route.topic == *topic && self.is_valid(&route) => (route, permit),
             _ => self.look_up(index, topic),
         };
+        if self.meter.is_some() && !self.measure(now, index, &publish, &route, body.len()) {
+            return;
+        }
         if publish.qos != QoS::AtMostOnce && !self.admit(now, index, &publish) {
             return;
         }
+        let allowed = match permit.get(publish.qos, publish.retain) {
+            Some(allowed) => allowed,
+            None => self.ask_permit(index, &route, permit, &publish),
+        };
         if !allowed {
             self.refused_publish(index, topic, Refusal::AccessRule);
             return self.answer_publish(index, &publish, ReasonCode::NOT_AUTHORIZED);
         }
+        let control = route.watch.contains(Watch::CONTROL);
         if publish.retain
+            && !control
             && let Some(reason) = self.retain_refusal(index, topic, &publish)
         {
             return self.answer_publish(index, &publish, reason);
@@ -91,20 +106,71 @@ impl Broker {
             qos: publish.qos,
             retain: publish.retain,
             expires_ms: publish.expiry_s.map(|s| now.mono_ms + s as u64 * 1000),
+            record: 0,
         };
-        self.accept(now, index, &publish, parts, &route);
+        match control {
+            true => self.take_control(now, index, &publish, &parts, route.watch),
+            false => self.accept(now, index, &publish, parts, &route),
+        }
         self.scratch = buffer;
     }
 
-    /// The route of a topic and whether the session may publish to it; remembered by the link.
-    fn look_up(&mut self, index: u32, topic: &str) -> (Rc<Route>, bool) {
+    /// The route of a topic, remembered by the link with what it learns of the session's rights.
+    fn look_up(&mut self, index: u32, topic: &str) -> (Rc<Route>, Permit) {
         let route = self.route(topic);
-        let Some(session) = self.sessions.get_mut(index) else { return (route, false) };
-        let allowed = !is_reserved(topic) && self.authorizer.may_publish(&session.who, topic);
-        if let Some(link) = session.link.as_deref_mut() {
-            link.memo = Some((route.clone(), allowed));
+        let permit = Permit::default();
+        if let Some(link) = self.link_mut(index) {
+            link.memo = Some((route.clone(), permit));
         }
-        (route, allowed)
+        (route, permit)
+    }
+
+    /// Whether the session may publish this. The answer is remembered for publishes of the same topic, QoS and RETAIN.
+    fn ask_permit(&mut self, index: u32, route: &Rc<Route>, permit: Permit, publish: &Publish<'_>) -> bool {
+        let Some(session) = self.sessions.get_mut(index) else { return false };
+        let what = Publishing { topic: &route.topic, qos: publish.qos, retain: publish.retain };
+        let allowed = !is_reserved(what.topic) && self.authorizer.may_publish(&session.who, &what);
+        if let Some(link) = session.link.as_deref_mut() {
+            link.memo = Some((route.clone(), permit.with(publish.qos, publish.retain, allowed)));
+        }
+        allowed
+    }
+
+    /// Asks the meter. False: the publish is too much, and was dealt with.
+    fn measure(&mut self, now: Now, index: u32, publish: &Publish<'_>, route: &Route, bytes: usize) -> bool {
+        let Some(session) = self.sessions.get_mut(index) else { return false };
+        let (Some(meter), Some(link)) = (&self.meter, session.link.as_deref_mut()) else { return true };
+        let what = Metered { topic: &route.topic, watch: route.watch, bytes, qos: publish.qos };
+        let verdict = meter.publish(now, link.token, &session.who, &what);
+        // What was taken before is only acknowledged again: a refusal would have the client send it as another message.
+        let known = publish.qos == QoS::ExactlyOnce && session.received.contains(&publish.packet_id);
+        if verdict == Verdict::Pass || verdict == Verdict::Refuse && known {
+            return true;
+        }
+        link.limited += 1;
+        // One event for the first, then for every doubling: a flood of publishes is no flood of events.
+        let tell = link.limited.is_power_of_two();
+        let silent = session.version == Version::V311 && publish.qos != QoS::AtMostOnce;
+        self.stats.publish_limited += 1;
+        if tell {
+            self.refused_publish_event(index, &route.topic, Refusal::PublishRate);
+        }
+        match verdict {
+            Verdict::Refuse if !silent => self.answer_publish(index, publish, ReasonCode::QUOTA_EXCEEDED),
+            _ => {
+                let (reason, detail) = (Some(ReasonCode::QUOTA_EXCEEDED), Some("publishes too much".into()));
+                self.close_link(now, index, reason, DisconnectCause::LimitExceeded, detail);
+            }
+        }
+        false
+    }
+
+    /// A publish that is for the broker itself: whoever watches is told, and it goes nowhere else.
+    fn take_control(&mut self, now: Now, index: u32, publish: &Publish<'_>, parts: &Parts<'_>, watch: Watch) {
+        let Some(session) = self.sessions.get(index) else { return };
+        let who = session.who.clone();
+        self.observe(now, watch, &who, parts, Seen { duplicate: publish.dup, will: false });
+        self.answer_accepted(index, publish, 0, Asked::default(), true);
     }
 
     fn resolve_alias(&mut self, index: u32, alias: u16, topic: &str) -> Result<Rc<str>, ReasonCode> {
@@ -212,10 +278,17 @@ impl Broker {
         self.expect_answers(index, number, asked);
     }
 
-    fn accept(&mut self, now: Now, index: u32, publish: &Publish<'_>, parts: Parts<'_>, route: &Route) {
+    fn accept(&mut self, now: Now, index: u32, publish: &Publish<'_>, mut parts: Parts<'_>, route: &Route) {
         let origin = self.origin(index, publish);
         let known = origin.and_then(|origin| Some(self.taken.get(origin, 0)?.members.clone()));
         let needs_disk = publish.qos != QoS::AtMostOnce && self.store_failed;
+        if route.watch.is_watched()
+            && let Some(session) = self.sessions.get(index)
+        {
+            let who = session.who.clone();
+            let seen = Seen { duplicate: publish.dup || known.is_some(), will: false };
+            parts.record = self.observe(now, route.watch, &who, &parts, seen);
+        }
         let mut fan = Fan::new(parts, Some(index), self.buffers.pop().unwrap_or_default());
         // A message that is known was retained when it was taken; a later one may have come since.
         let stamp = (parts.retain && known.is_none()).then(|| self.next_stamp(now));
@@ -342,16 +415,25 @@ impl Broker {
         })
     }
 
-    /// Publishes a message of the broker's own: a will or `$SYS`. `durable`: it is journaled if it must be. With an origin
-    /// no shard takes it twice, and the answer tells whom to wait for.
+    /// Publishes a message of the broker's own: a will or `$SYS`. A will comes with whose it is, and whether it may have been
+    /// published before; it is journaled if it must be. With an origin no shard takes it twice, and the answer tells whom to
+    /// wait for.
     pub(crate) fn publish_own(
         &mut self,
         now: Now,
-        parts: Parts<'_>,
-        durable: bool,
+        mut parts: Parts<'_>,
+        will: Option<(&Principal, bool)>,
         origin: Option<Origin>,
     ) -> Asked {
+        let durable = will.is_some();
         let route = self.route(parts.topic);
+        if let Some((who, duplicate)) = will.filter(|_| route.watch.is_watched()) {
+            let seen = Seen { duplicate, will: true };
+            parts.record = self.observe(now, route.watch, who, &parts, seen);
+        }
+        if route.watch.contains(Watch::CONTROL) {
+            return Asked::default();
+        }
         let mut fan = Fan::new(parts, None, self.buffers.pop().unwrap_or_default());
         let stamp = parts.retain.then(|| self.next_stamp(now));
         let known = origin.and_then(|origin| Some(self.taken.get(origin, 0)?.members.clone()));
@@ -396,8 +478,13 @@ impl Broker {
         if let Some(route) = self.routes.get(topic, self.generation) {
             return route.clone();
         }
+        let watch = match is_control(topic) {
+            true => self.authorizer.watch(topic) | Watch::CONTROL,
+            false => self.authorizer.watch(topic),
+        };
         let mut route = Route {
             topic: topic.into(),
+            watch,
             generation: self.generation,
             stale: Cell::new(false),
             cached: Cell::new(false),
@@ -450,8 +537,9 @@ impl Broker {
 }
 
 /// Whether a topic is the server's own (section 4.7.2): no rule can let a client publish to it, nor leave a will there.
+/// `$CONTROL` is not among them: publishes there are for the server, see [`Watch::CONTROL`].
 pub(crate) fn is_reserved(topic: &str) -> bool {
-    matches!(ravelin_mqtt::levels(topic).next(), Some("$SYS" | "$CONTROL" | "$share"))
+    matches!(ravelin_mqtt::levels(topic).next(), Some("$SYS" | "$share"))
 }
 
 /// Sister shards that were asked to say when they have a message.

@@ -346,8 +346,9 @@ impl Broker {
                 sending.push(Queued { delivery, seq, after: 0 });
             } else {
                 let stage = if message.released { Stage::Released } else { Stage::Sent };
-                let slot =
-                    Slot { stage, qos: message.qos, counted: false, dup: true, delivery: message.delivery };
+                let record = message.delivery.as_ref().map_or(0, |delivery| delivery.message.record);
+                let delivery = message.delivery;
+                let slot = Slot { stage, qos: message.qos, counted: false, dup: true, delivery, record };
                 sending.open_slot(seq, slot);
             }
         }

@@ -1,5 +1,6 @@
 //! Who gets a message of a topic: computed once, remembered while nothing changes.
 
+use crate::Watch;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use std::cell::Cell;
@@ -23,6 +24,7 @@ pub(crate) struct Target {
 #[derive(Debug)]
 pub(crate) struct Route {
     pub topic: Rc<str>,
+    pub watch: Watch,
     /// Valid only while this equals the router's generation.
     pub generation: u64,
     /// Set when a subscription to exactly this topic changed.

@@ -59,6 +59,8 @@ pub(crate) struct Slot {
     pub dup: bool,
     /// Kept only if the session outlives the connection.
     pub delivery: Option<Delivery>,
+    /// Its name in the transmission record until the client has acknowledged it; 0: none.
+    pub record: u64,
 }
 
 /// The sending half of a session.
@@ -138,6 +140,7 @@ impl Sending {
                 counted: false,
                 dup: false,
                 delivery: None,
+                record: 0,
             });
         }
         debug_assert_eq!(self.end_seq(), seq);
@@ -164,7 +167,7 @@ impl Sending {
         }
         let done = std::mem::replace(
             slot,
-            Slot { stage: Stage::Done, qos: slot.qos, counted: false, dup: false, delivery: None },
+            Slot { stage: Stage::Done, qos: slot.qos, counted: false, dup: false, delivery: None, record: 0 },
         );
         while self.window.front().is_some_and(|slot| slot.stage == Stage::Done) {
             self.window.pop_front();
@@ -208,7 +211,14 @@ mod tests {
     use super::*;
 
     fn slot() -> Slot {
-        Slot { stage: Stage::Sent, qos: QoS::AtLeastOnce, counted: true, dup: false, delivery: None }
+        Slot {
+            stage: Stage::Sent,
+            qos: QoS::AtLeastOnce,
+            counted: true,
+            dup: false,
+            delivery: None,
+            record: 0,
+        }
     }
 
     #[test]

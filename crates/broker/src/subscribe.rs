@@ -5,7 +5,7 @@ use crate::journal::Kind;
 use crate::link::PendingAck;
 use crate::session::{Share, extra_weight};
 use crate::trie::{Entry, NodeId};
-use crate::{Broker, Now};
+use crate::{Broker, Now, Subscribing};
 use ravelin_event::{Event, Refusal};
 use ravelin_mqtt::{
     QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeOptions, Subscription, Unsubscribe,
@@ -68,7 +68,12 @@ impl Broker {
         let Some(session) = self.sessions.get(index) else {
             return Err((ReasonCode::UNSPECIFIED_ERROR, Refusal::Protocol));
         };
-        if !self.authorizer.may_subscribe(&session.who, plain) {
+        let what = Subscribing {
+            filter: plain,
+            group: shared.as_ref().map(|shared| shared.group),
+            qos: options.qos,
+        };
+        if !self.authorizer.may_subscribe(&session.who, &what) {
             return Err((ReasonCode::NOT_AUTHORIZED, Refusal::AccessRule));
         }
         let weight = extra_weight(filter) as usize;
@@ -153,7 +158,7 @@ impl Broker {
         });
     }
 
-    fn refused_subscribe(&mut self, index: u32, filter: &str, why: Refusal) {
+    pub(crate) fn refused_subscribe(&mut self, index: u32, filter: &str, why: Refusal) {
         let Some(session) = self.sessions.get(index) else { return };
         let event = Event::SubscribeRefused {
             client_id: session.who.client_id.to_string(),
@@ -169,11 +174,16 @@ impl Broker {
     pub(crate) fn handle_unsubscribe(&mut self, index: u32, unsubscribe: &Unsubscribe<'_>) {
         let mut reasons = Vec::new();
         for filter in unsubscribe.filters() {
-            reasons.push(match check_filter(filter, self.limits.decode.topic_levels_max) {
-                Err(_) => ReasonCode::TOPIC_FILTER_INVALID.0,
-                Ok(_) if self.unsubscribe(index, filter) => ReasonCode::SUCCESS.0,
-                Ok(_) => ReasonCode::NO_SUBSCRIPTION_EXISTED.0,
-            });
+            let reason = match check_filter(filter, self.limits.decode.topic_levels_max) {
+                Err(_) => ReasonCode::TOPIC_FILTER_INVALID,
+                Ok(shared) if !self.may_unsubscribe(index, shared.map_or(filter, |shared| shared.filter)) => {
+                    self.refused_unsubscribe(index, filter);
+                    ReasonCode::NOT_AUTHORIZED
+                }
+                Ok(_) if self.unsubscribe(index, filter) => ReasonCode::SUCCESS,
+                Ok(_) => ReasonCode::NO_SUBSCRIPTION_EXISTED,
+            };
+            reasons.push(reason.0);
         }
         let Some(session) = self.sessions.get(index) else { return };
         let mut packet = Vec::new();
@@ -188,7 +198,25 @@ impl Broker {
         self.defer(index, seq, 0, PendingAck::Packet(packet));
     }
 
-    fn unsubscribe(&mut self, index: u32, filter: &str) -> bool {
+    fn may_unsubscribe(&self, index: u32, plain: &str) -> bool {
+        let session = self.sessions.get(index);
+        session.is_some_and(|session| self.authorizer.may_unsubscribe(&session.who, plain))
+    }
+
+    fn refused_unsubscribe(&mut self, index: u32, filter: &str) {
+        let Some(session) = self.sessions.get(index) else { return };
+        let event = Event::UnsubscribeRefused {
+            client_id: session.who.client_id.to_string(),
+            identity: session.who.identity.as_deref().map(str::to_owned),
+            address: session.who.address,
+            filter: filter.to_owned(),
+            why: Refusal::AccessRule,
+        };
+        self.stats.denied += 1;
+        self.event(event);
+    }
+
+    pub(crate) fn unsubscribe(&mut self, index: u32, filter: &str) -> bool {
         let removed = if filter.starts_with("$share/") {
             self.unshare(index, filter)
         } else {
@@ -229,59 +257,6 @@ impl Broker {
         self.trie.prune(node);
         self.changed(&filter);
         true
-    }
-
-    /// Ends what the access rules no longer allow: subscriptions, and messages that wait.
-    pub(crate) fn drop_forbidden(&mut self, index: u32) {
-        let Some(session) = self.sessions.get(index) else { return };
-        let mut filters: Vec<String> =
-            session.subscriptions.nodes().into_iter().map(|node| self.trie.filter(node)).collect();
-        filters.extend(session.shares.iter().map(|share| share.filter.to_string()));
-        for filter in filters {
-            let plain =
-                check_filter(&filter, u16::MAX).ok().flatten().map_or(&*filter, |shared| shared.filter);
-            let forbidden = self
-                .sessions
-                .get(index)
-                .is_some_and(|session| !self.authorizer.may_subscribe(&session.who, plain));
-            if forbidden {
-                self.unsubscribe(index, &filter);
-                self.refused_subscribe(index, &filter, Refusal::AccessRule);
-            }
-        }
-        if let Some(link) = self.link_mut(index) {
-            link.memo = None;
-        }
-        self.drop_forbidden_queue(index);
-    }
-
-    fn drop_forbidden_queue(&mut self, index: u32) {
-        let authorizer = self.authorizer.clone();
-        let Some(session) = self.sessions.get_mut(index) else { return };
-        let who = session.who.clone();
-        let (uid, durable) = (session.uid, session.durable);
-        let mut gone = Vec::new();
-        let sending = &mut session.sending;
-        let (mut bytes, mut count) = (0, 0);
-        sending.queue.retain(|queued| {
-            let keep = authorizer.may_receive(&who, queued.delivery.message.topic());
-            if !keep {
-                bytes += queued.delivery.message.size();
-                count += 1;
-                gone.push(queued.seq);
-            }
-            keep
-        });
-        sending.queue_bytes -= bytes;
-        self.queued_bytes -= bytes;
-        self.queued -= count;
-        self.stats.publish_dropped += count as u64;
-        for seq in gone.into_iter().filter(|seq| *seq != 0 && durable) {
-            self.journal.record(Kind::Acked, |record| {
-                record.int(uid);
-                record.int(seq);
-            });
-        }
     }
 
     /// All of a session's subscriptions go, with the session.

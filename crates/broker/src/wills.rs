@@ -7,7 +7,7 @@ use crate::restore::{read_principal, read_will};
 use crate::session::StoredWill;
 use crate::share::Waiter;
 use crate::taken::Origin;
-use crate::{Broker, Now, RestoreError};
+use crate::{Broker, Now, Publishing, RestoreError};
 use ravelin_event::{Event, Principal, Refusal};
 use std::rc::Rc;
 
@@ -51,7 +51,8 @@ impl Broker {
         let Published { who, will, .. } = &published;
         let (client_id, message) = (who.client_id.to_string(), will.message.clone());
         // Rights may have changed since CONNECT.
-        if !self.authorizer.may_publish(who, message.topic()) {
+        let what = Publishing { topic: message.topic(), qos: message.qos, retain: message.retain };
+        if !self.authorizer.may_publish(who, &what) {
             self.stats.denied += 1;
             self.outputs.push_back(crate::Output::Event(Event::PublishRefused {
                 client_id,
@@ -65,7 +66,7 @@ impl Broker {
         let expires_ms = will.expiry_s.map(|s| now.mono_ms + s as u64 * 1000);
         let parts = Parts { expires_ms, ..message.parts() };
         self.event(Event::WillPublished { client_id, topic: message.topic().to_owned() });
-        let asked = self.publish_own(now, parts, true, Some(published.origin()));
+        let asked = self.publish_own(now, parts, Some((who, again)), Some(published.origin()));
         if asked.shards == 0 {
             return self.will_done(&published, again);
         }

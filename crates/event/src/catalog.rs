@@ -123,6 +123,10 @@ events! {
     SubscribeRefused = "subscribe.refused", Warn {
         client_id: String, identity: Option<String>, address: Option<SocketAddr>, filter: String, why: Refusal,
     }
+    /// A client may not end a subscription.
+    UnsubscribeRefused = "unsubscribe.refused", Warn {
+        client_id: String, identity: Option<String>, address: Option<SocketAddr>, filter: String, why: Refusal,
+    }
     /// A will message was refused.
     WillRefused = "will.refused", Warn {
         client_id: String, identity: Option<String>, address: Option<SocketAddr>, topic: String, why: Refusal,

@@ -38,6 +38,8 @@ pub enum Refusal {
     BadAuthenticationMethod,
     /// An access rule (or the absence of one) forbids it.
     AccessRule,
+    /// The client publishes more than its limits allow.
+    PublishRate,
     /// Too many connections (in all, from this address, or waiting to be authenticated).
     TooManyConnections,
     /// Too many connection attempts from this address.

@@ -110,6 +110,7 @@ fn add_stats(total: &mut Stats, part: &Stats) {
         publish_expired,
         publish_undeliverable,
         denied,
+        publish_limited,
         sessions_expired,
         takeovers,
     );

@@ -2,7 +2,7 @@
 
 use crate::config::Network;
 use crate::ws::handshake::Rules;
-use ravelin_broker::Authorizer;
+use ravelin_broker::{Authorizer, Publishing, Subscribing};
 use ravelin_event::Principal;
 use ravelin_protect::{AccessRules, Authenticator, ListenerPolicy, Trust};
 use rustls::ServerConfig;
@@ -53,12 +53,12 @@ pub(crate) struct ShellLimits {
 pub(crate) struct Rights(pub Arc<AccessRules>);
 
 impl Authorizer for Rights {
-    fn may_publish(&self, who: &Principal, topic: &str) -> bool {
-        self.0.may_publish(who, topic)
+    fn may_publish(&self, who: &Principal, what: &Publishing<'_>) -> bool {
+        self.0.may_publish(who, what.topic)
     }
 
-    fn may_subscribe(&self, who: &Principal, filter: &str) -> bool {
-        self.0.may_subscribe(who, filter)
+    fn may_subscribe(&self, who: &Principal, what: &Subscribing<'_>) -> bool {
+        self.0.may_subscribe(who, what.filter)
     }
 
     fn may_receive(&self, who: &Principal, topic: &str) -> bool {

@@ -14,8 +14,7 @@ const SHARDS: usize = 3;
 fn every_shard_answers_and_a_chosen_client_is_cut_off() {
     let (node, _) = open_node(SHARDS, None);
     let control = node.control();
-    let mut clients: Vec<_> =
-        (0..12).map(|i| client(node.addresses()[0], &format!("client-{i}"))).collect();
+    let mut clients: Vec<_> = (0..12).map(|i| client(node.addresses()[0], &format!("client-{i}"))).collect();
     let connected = control.blocking_ask_all(|view| view.broker().stats().connected).unwrap();
     assert_eq!((connected.len(), connected.iter().sum::<u64>()), (SHARDS, 12));
     let ended = control

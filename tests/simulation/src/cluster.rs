@@ -3,8 +3,8 @@
 use crate::wire::{Got, Login};
 use crate::{Disk, Random};
 use ravelin_broker::{
-    Authorizer, Broker, Close, Connecting, Limits, LinkId, Now, Outbound, Output, RestoreSummary,
-    ShardMessage, Stats, home_shard,
+    Authorizer, Broker, Close, Connecting, Delivered, Limits, LinkId, Now, Observed, Outbound, Output,
+    Publishing, RestoreSummary, ShardMessage, Stats, Subscribing, home_shard,
 };
 use ravelin_event::{DisconnectCause, Event, Principal};
 use ravelin_mqtt::{Packet, ReasonCode, Sender, Version, decode, peek};
@@ -27,12 +27,12 @@ fn allows(forbidden: Option<&str>, name: &str) -> bool {
 }
 
 impl Authorizer for Rights {
-    fn may_publish(&self, _who: &Principal, topic: &str) -> bool {
-        allows(self.publish, topic)
+    fn may_publish(&self, _who: &Principal, what: &Publishing<'_>) -> bool {
+        allows(self.publish, what.topic)
     }
 
-    fn may_subscribe(&self, _who: &Principal, filter: &str) -> bool {
-        allows(self.subscribe, filter)
+    fn may_subscribe(&self, _who: &Principal, what: &Subscribing<'_>) -> bool {
+        allows(self.subscribe, what.filter)
     }
 
     fn may_receive(&self, _who: &Principal, topic: &str) -> bool {
@@ -64,13 +64,17 @@ pub struct Cluster {
     /// What the shards were made with.
     pub limits: Limits,
     /// Access rules of new shards.
-    pub rights: Rights,
+    pub rights: Rc<dyn Authorizer>,
     /// The disk.
     pub disk: Disk,
     /// How long the next process takes to come up, in milliseconds.
     pub down_ms: u64,
     /// What happened, oldest first; the caller may take it.
     pub events: Vec<(Now, Event)>,
+    /// What those who watch topics were told, oldest first.
+    pub observed: Vec<Observed>,
+    /// What the transmission record was told of deliveries, oldest first.
+    pub delivered: Vec<Delivered>,
     shards: Vec<Broker>,
     mail: BTreeMap<(u16, u16), VecDeque<ShardMessage>>,
     wires: BTreeMap<Conn, Wire>,
@@ -89,10 +93,12 @@ impl Cluster {
         let mut cluster = Cluster {
             now: Now { mono_ms: 5_000, wall_ms: 1_700_000_000_000 },
             limits,
-            rights: Rights::default(),
+            rights: Rc::new(Rights::default()),
             disk: Disk::default(),
             down_ms: 0,
             events: Vec::new(),
+            observed: Vec::new(),
+            delivered: Vec::new(),
             shards: Vec::new(),
             mail: BTreeMap::new(),
             wires: BTreeMap::new(),
@@ -110,12 +116,11 @@ impl Cluster {
         self.wires.clear();
         self.checkpoint = None;
         self.disk.reopen(shards);
-        let rights = Rc::new(self.rights.clone());
         let mut total = RestoreSummary::default();
         self.shards.clear();
         for shard in 0..shards {
             let mut broker =
-                Broker::new(shard, shards, self.limits.clone(), rights.clone(), 77 + shard as u64);
+                Broker::new(shard, shards, self.limits.clone(), self.rights.clone(), 77 + shard as u64);
             for record in self.disk.records() {
                 if let Err(error) = broker.restore(self.now, record) {
                     panic!("{error}: {record:?}");
@@ -148,6 +153,20 @@ impl Cluster {
         self.sync_all();
         self.now.mono_ms += 123;
         self.boot(shards)
+    }
+
+    /// New access rules for all shards; those of the next process, too.
+    pub fn set_rights(&mut self, rights: Rc<dyn Authorizer>) {
+        self.rights = rights;
+        for shard in 0..self.shards() {
+            self.set_rights_on(shard);
+        }
+    }
+
+    /// A shard hears of the access rules that are in force.
+    pub fn set_rights_on(&mut self, shard: u16) {
+        self.shards[shard as usize].set_authorizer(self.now, self.rights.clone());
+        self.turn(shard);
     }
 
     /// The number of shards.
@@ -415,6 +434,8 @@ impl Cluster {
             while let Some(output) = self.shards[shard as usize].poll_output() {
                 idle = false;
                 match output {
+                    Output::Observed(seen) => self.observed.push(*seen),
+                    Output::Delivered(delivered) => self.delivered.push(delivered),
                     Output::Event(event) => self.events.push((self.now, event)),
                     Output::Send(to, message) => {
                         self.mail.entry((shard, to)).or_default().push_back(message);

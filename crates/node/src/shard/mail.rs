@@ -76,7 +76,7 @@ impl Shard {
         }
         self.broker.set_limits(self.policy.core.clone());
         let rights = Rights(Arc::clone(&self.policy.access));
-        self.broker.set_authorizer(Rc::new(rights));
+        self.broker.set_authorizer(self.now, Rc::new(rights));
         let keys: Vec<Key> = self.conns.keys().collect();
         if changed == Changed::Everything {
             self.disconnect_untrusted(&keys);

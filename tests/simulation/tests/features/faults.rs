@@ -110,15 +110,11 @@ fn a_refused_qos_2_message_kept_its_identifier() {
         c.settle();
         let (p, _) = rejoin(&mut c, Login::v5("p").kept());
         let deny = Rc::new(Rights { publish: Some("t"), ..Rights::default() });
-        for shard in 0..c.shards() {
-            c.shard(shard).set_authorizer(deny.clone());
-        }
+        c.set_rights(deny);
         if c.shards() > 1 {
             assert_eq!(put(&mut c, p, &message.again()), ReasonCode::NOT_AUTHORIZED);
         }
-        for shard in 0..c.shards() {
-            c.shard(shard).set_authorizer(Rc::new(Rights::default()));
-        }
+        c.set_rights(Rc::new(Rights::default()));
         if c.shards() > 1 {
             put(&mut c, p, &Message::new("t", "y", 2).id(3));
             assert_eq!(texts(&read(&mut c, subscribers[0])).last(), Some(&"y"));
