@@ -336,6 +336,7 @@ mod tests {
             qos: QoS::AtMostOnce,
             retain: true,
             expires_ms: None,
+            record: 0,
         };
         Rc::new(parts.to_message())
     }
