@@ -3,6 +3,7 @@
 //! * [`Authenticator`] turns a connection attempt into a [`Principal`](ravelin_event::Principal) or a refusal, by the
 //!   policy of the listener. It is an immutable snapshot: a reload builds another one and swaps it in.
 //! * [`AccessRules`] says what a principal may publish, receive and subscribe to.
+//! * [`Directory`] has the identities, groups, roles and classes that are administered while the node runs.
 //! * [`PasswordFile`], [`scram`], [`CertificateFacts`] are what the authenticator knows.
 //! * [`Bans`], [`Lockout`] and [`rates`] say who may not even try, who must wait, and how much is too much.
 //! * [`pki`] issues certificates, [`Trust`] says which are accepted, [`tls`] makes the configuration of a listener.
@@ -14,6 +15,7 @@ pub mod access;
 mod authenticate;
 pub mod bans;
 mod certificate;
+pub mod directory;
 mod error;
 pub mod file;
 pub mod lockout;
@@ -22,6 +24,7 @@ pub mod password;
 pub mod pki;
 mod policy;
 pub mod rates;
+pub mod rights;
 pub mod scram;
 mod secret;
 pub mod table;
@@ -33,10 +36,12 @@ pub use access::AccessRules;
 pub use authenticate::{Attempt, Authenticator, Exchange, Pending, Step};
 pub use bans::{Ban, BanError, BanSubject, Bans};
 pub use certificate::{CertificateFacts, IdentityError, check_identity, hex};
+pub use directory::Directory;
 pub use error::{Error, FileError, FileErrors};
 pub use lockout::{Lockout, LockoutLimits};
 pub use network::{Network, address_key};
 pub use password::{HashJob, PasswordFile};
 pub use policy::{BindClientId, ClientCertificate, IdentityFrom, ListenerPolicy, Methods};
+pub use rights::Rights;
 pub use secret::{NodeSecret, Secret, random};
 pub use trust::Trust;

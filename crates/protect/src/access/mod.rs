@@ -29,11 +29,13 @@
 mod parse;
 mod trie;
 
+use crate::directory::{Usage, UsageClock};
 use crate::{Error, FileErrors, file};
 use ravelin_event::Principal;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use trie::{Names, Terminal, Trie};
 
 /// Largest access-rules file.
@@ -51,13 +53,26 @@ pub enum Action {
 }
 
 /// One rule of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Rule {
     /// The line it stands on, from 1.
     pub line: usize,
     /// The line's text.
     pub text: String,
+    /// Whose section it stands in; `None` before the first one, and for a pattern, which is for everyone.
+    pub user: Option<Arc<str>>,
+    /// When it was used.
+    pub usage: Arc<Usage>,
 }
+
+/// Two rules are one if they stand in one place and say the same; when they were used is no part of them.
+impl PartialEq for Rule {
+    fn eq(&self, other: &Rule) -> bool {
+        (self.line, &self.text, &self.user) == (other.line, &other.text, &other.user)
+    }
+}
+
+impl Eq for Rule {}
 
 /// A decision and what it rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +93,7 @@ pub struct AccessRules {
     patterns: Trie,
     rules: Vec<Rule>,
     everything: bool,
+    clock: Arc<UsageClock>,
 }
 
 impl AccessRules {
@@ -89,6 +105,7 @@ impl AccessRules {
             patterns: Trie::default(),
             rules: Vec::new(),
             everything: false,
+            clock: Arc::default(),
         }
     }
 
@@ -119,19 +136,42 @@ impl AccessRules {
         self.rules.is_empty()
     }
 
+    /// The rules, in the order of their lines.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Takes over from the rules before a reload when those that stay were used, and the clock that says so.
+    pub fn continue_from(&mut self, before: &AccessRules) {
+        let mut used: HashMap<_, _> =
+            before.rules.iter().map(|rule| ((rule.user.as_deref(), &*rule.text), &rule.usage)).collect();
+        for rule in &mut self.rules {
+            if let Some(usage) = used.remove(&(rule.user.as_deref(), &*rule.text)) {
+                rule.usage = usage.clone();
+            }
+        }
+        self.clock = before.clock.clone();
+    }
+
+    /// These rules, marked as used by this clock.
+    pub fn with_clock(mut self, clock: Arc<UsageClock>) -> AccessRules {
+        self.clock = clock;
+        self
+    }
+
     /// Whether `principal` may publish to `topic`.
     pub fn may_publish(&self, principal: &Principal, topic: &str) -> bool {
-        !is_sys(topic) && self.decide(principal, trie::WRITE, topic)
+        self.decide(principal, Action::Publish, topic) == Some(true)
     }
 
     /// Whether `principal` may be delivered a message of `topic`.
     pub fn may_receive(&self, principal: &Principal, topic: &str) -> bool {
-        self.decide(principal, trie::READ, topic)
+        self.decide(principal, Action::Receive, topic) == Some(true)
     }
 
     /// Whether `principal` may subscribe to `filter` (also one that begins with `$share/group/`).
     pub fn may_subscribe(&self, principal: &Principal, filter: &str) -> bool {
-        self.decide(principal, trie::READ | trie::SUBSCRIBE, shared(filter))
+        self.decide(principal, Action::Subscribe, filter) == Some(true)
     }
 
     /// The decision on an action, and the rule that it rests on. Slower than `may_..`; always of the same opinion.
@@ -166,20 +206,42 @@ impl AccessRules {
         }
     }
 
-    fn decide(&self, principal: &Principal, access: u8, topic: &str) -> bool {
+    /// What the rules say: allowed, denied, or nothing. Marks the rule that it rests on as used.
+    pub fn decide(&self, principal: &Principal, action: Action, topic: &str) -> Option<bool> {
+        let (access, topic) = match action {
+            Action::Publish if is_sys(topic) => return None,
+            Action::Publish => (trie::WRITE, topic),
+            Action::Receive => (trie::READ, topic),
+            Action::Subscribe => (trie::READ | trie::SUBSCRIBE, shared(topic)),
+        };
+        self.answer(principal, access, topic)
+    }
+
+    fn answer(&self, principal: &Principal, access: u8, topic: &str) -> Option<bool> {
         if self.everything {
             // To administer the bus takes a rule that says so.
-            return !is_below(topic, "$CONTROL");
+            return (!is_below(topic, "$CONTROL")).then_some(true);
         }
-        let mut allowed = false;
+        let mut allowing = None;
         let end = self.visit(principal, topic, &mut |terminal, denials_only| {
-            if terminal.denied_by.is_some() {
-                return ControlFlow::Break(());
+            if let Some(rule) = terminal.denied_by {
+                return ControlFlow::Break(rule);
             }
-            allowed |= !denials_only && terminal.allowed & access != 0;
+            if allowing.is_none() && !denials_only && terminal.allowed & access != 0 {
+                let mut by = terminal.allowed_by.iter();
+                allowing = by.find(|(bits, _)| bits & access != 0).map(|(_, rule)| *rule);
+            }
             ControlFlow::Continue(())
         });
-        end.is_continue() && allowed
+        let (rule, allowed) = match end {
+            ControlFlow::Break(rule) => (Some(rule), false),
+            ControlFlow::Continue(()) => (allowing, true),
+        };
+        let rule = rule?;
+        if let Some(used) = self.rules.get(rule as usize) {
+            used.usage.touch(&self.clock);
+        }
+        Some(allowed)
     }
 
     /// Calls `found` for whatever applies to the principal and covers the topic (or filter).

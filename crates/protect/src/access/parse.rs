@@ -71,7 +71,9 @@ fn parse_line(
                 return Err((0, format!("there are more than {RULES_MAX} rules"), "use patterns".into()));
             }
             let rule = rules.rules.len() as u32;
-            rules.rules.push(Rule { line: number, text: line.trim_start().into() });
+            let section = user.as_deref().filter(|_| keyword == "topic").map(Arc::from);
+            let text = line.trim_start().into();
+            rules.rules.push(Rule { line: number, text, user: section, usage: Arc::default() });
             match (keyword, user) {
                 ("pattern", _) => rules.patterns.add(filter, true, effect, rule),
                 (_, None) => rules.anonymous.add(filter, false, effect, rule),
