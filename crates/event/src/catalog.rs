@@ -94,6 +94,24 @@ events! {
     ConnectionRefused = "connection.refused", Warn {
         address: SocketAddr, client_id: Option<String>, identity: Option<String>, why: Refusal,
     }
+    /// A log-in failed.
+    LoginFailed = "login.failed", Warn {
+        address: SocketAddr, client_id: String, identity: Option<String>, why: Refusal,
+    }
+    /// Too many log-ins failed: until the pause is over, none is tried.
+    LoginLockedOut = "login.locked_out", Warn {
+        address: SocketAddr, client_id: String, identity: Option<String>, scope: &'static str, failures: u32,
+        pause_s: u64,
+    }
+    /// A ban has ended.
+    BanEnded = "ban.ended", Info { subject: String, reason: String, by: String, }
+    /// A configured rate was exceeded; one event for each connection and ten seconds.
+    RateExceeded = "rate.exceeded", Warn {
+        rate: String, measure: &'static str, client_id: String, identity: Option<String>,
+        address: Option<SocketAddr>, action: &'static str,
+    }
+    /// The node's memory has come near its ceiling, or fallen again: what it does about it.
+    MemoryStage = "node.memory", Warn { stage: &'static str, used_bytes: u64, ceiling_bytes: u64, does: String, }
     /// Events of one kind from one address were left out to protect the log.
     Suppressed = "log.suppressed", Info { id: String, address: Option<SocketAddr>, count: u64, }
     /// A client connected.

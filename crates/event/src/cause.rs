@@ -46,6 +46,14 @@ pub enum Refusal {
     ConnectionRate,
     /// The CONNECT packet did not arrive in time or was too large.
     ConnectDeadline,
+    /// The address, the Client Identifier, the identity or the certificate is banned.
+    Banned,
+    /// Too many log-ins failed: it must wait.
+    LockedOut,
+    /// A configured rate was exceeded.
+    RateExceeded,
+    /// The node is short of memory.
+    Memory,
     /// Too many sessions.
     TooManySessions,
     /// Too many subscriptions.

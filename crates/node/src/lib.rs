@@ -30,7 +30,7 @@ mod transport;
 pub mod ws;
 
 pub use error::Error;
-pub use ladder::LadderCounters;
+pub use ladder::{LadderCounters, LadderLevels, Rung, RungFigures, Rungs};
 pub use metrics::{Counters, Figures};
 pub use node::Node;
 pub use signals::run;

@@ -1,5 +1,6 @@
 //! What a shard counts beside its core, and how it is published: plain numbers, copied out once a second.
 
+use crate::ladder::Rungs;
 use ravelin_broker::Stats;
 
 /// Counted by the shell of one shard since its start.
@@ -44,6 +45,8 @@ pub struct Figures {
     pub counters: Counters,
     /// The core's counters and gauges.
     pub stats: Stats,
+    /// What the rungs of the accept ladder refused, and what it cost.
+    pub rungs: Rungs,
     /// Connections of the shard, authenticated or not.
     pub connections: u64,
 }
@@ -53,6 +56,7 @@ pub fn sum(all: &[Figures]) -> Figures {
     let mut total = Figures::default();
     for figures in all {
         total.connections += figures.connections;
+        total.rungs.add(&figures.rungs);
         add_counters(&mut total.counters, &figures.counters);
         add_stats(&mut total.stats, &figures.stats);
     }

@@ -122,6 +122,7 @@ impl Node {
             config: tokio::sync::watch::Sender::new(Arc::new(config)),
             addresses: std::mem::take(&mut bound.addresses),
             runner: Mutex::default(),
+            ban_records: Default::default(),
         }));
         sink.set_watch(Arc::clone(&control.0.watch));
         let records = control.records().start(|wake| store.producer(shards, wake).map_err(Error::from))?;

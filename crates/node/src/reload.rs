@@ -5,6 +5,7 @@ use crate::ladder::LadderLimits;
 use crate::policy::{Entrance, Policy, Programme, ShellLimits};
 use crate::ws::handshake::Rules;
 use ravelin_mqtt::DecodeLimits;
+use ravelin_protect::LockoutLimits;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,7 +110,24 @@ pub(crate) fn ladder_limits(limits: &Limits) -> LadderLimits {
         accept_per_address_burst: narrow(limits.connection_burst_per_address),
         addresses_max: usize::try_from(limits.addresses_max).unwrap_or(usize::MAX),
         exempt_loopback: limits.exempt_loopback,
+        bans_max: usize::try_from(limits.bans_max).unwrap_or(usize::MAX),
+        lockout: LockoutLimits {
+            enabled: limits.lockout,
+            free: narrow(limits.lockout_failures),
+            free_per_address: narrow(limits.lockout_failures_per_address),
+            free_per_user: narrow(limits.lockout_failures_per_user),
+            pause_first_ms: millis(limits.lockout_pause),
+            pause_max_ms: millis(limits.lockout_pause_max),
+            pause_known_max_ms: millis(limits.lockout_pause_known_max),
+            forget_ms: millis(limits.lockout_forget),
+            known_ms: millis(limits.lockout_known),
+            entries_max: usize::try_from(limits.lockout_entries_max).unwrap_or(usize::MAX),
+        },
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn seconds(duration: Duration) -> u32 {

@@ -232,6 +232,16 @@ impl Authenticator {
 }
 
 impl Pending {
+    /// Who the client says it is.
+    pub fn user(&self) -> &str {
+        &self.identity
+    }
+
+    /// Whether the client has shown a certificate of that user beside.
+    pub fn is_certified(&self) -> bool {
+        self.claim.is_certified()
+    }
+
     /// Continues after the hash job: `verified` is what it returned.
     pub fn finish(self, verified: bool) -> Step {
         if verified {
@@ -246,6 +256,11 @@ impl Exchange {
     /// Who the client says it is.
     pub fn user(&self) -> &str {
         self.server.user()
+    }
+
+    /// Whether the client has shown a certificate of that user beside.
+    pub fn is_certified(&self) -> bool {
+        self.claim.is_certified()
     }
 
     /// The method of the exchange: each AUTH packet of it must name the same one (MQTT-4.12.0-5).
@@ -264,6 +279,11 @@ impl Exchange {
 }
 
 impl Claim {
+    /// A certificate was verified, and gives the identity that is claimed.
+    fn is_certified(&self) -> bool {
+        self.certificate.is_some() && self.same_as.is_some()
+    }
+
     /// The last step of every way in: the identity is proven, what the client claims beside it must agree.
     fn accept(self, identity: Option<Arc<str>>, auth_data: Option<Vec<u8>>) -> Step {
         if let Some(identity) = &identity {

@@ -149,6 +149,29 @@ limits! {
     /// Addresses that are remembered for the limits per address.
     addresses_max: u64 = 65_536, 16 => COUNT_MAX;
 
+    /// Bans, of whatever kind.
+    bans_max: u64 = 100_000, 1 => COUNT_MAX;
+    /// Whether repeated failures to log in lead to a pause.
+    lockout: bool = true, false => true;
+    /// Failures of one user name from one address until it must wait.
+    lockout_failures: u64 = 5, 1 => 1_000_000;
+    /// The same for all names from one address; names that logged in from there before do not wait.
+    lockout_failures_per_address: u64 = 20, 1 => 1_000_000;
+    /// The same for one name from all addresses from which it never logged in.
+    lockout_failures_per_user: u64 = 50, 1 => 1_000_000;
+    /// The first pause; each one after it is twice as long.
+    lockout_pause: Duration = seconds(1), Duration::from_millis(100) => seconds(86_400);
+    /// The longest pause.
+    lockout_pause_max: Duration = seconds(900), Duration::from_millis(100) => seconds(86_400);
+    /// The longest pause of a client that logged in from its address before, and of a name that is tried from everywhere.
+    lockout_pause_known_max: Duration = seconds(30), Duration::from_millis(100) => seconds(86_400);
+    /// After so long without a failure or a pause, one failure is forgotten.
+    lockout_forget: Duration = seconds(120), seconds(1) => seconds(86_400);
+    /// How long a log-in makes a client known at its address.
+    lockout_known: Duration = seconds(30 * 86_400), seconds(60) => seconds(366 * 86_400);
+    /// User names and addresses that are remembered for lock-out.
+    lockout_entries_max: u64 = 65_536, 16 => COUNT_MAX;
+
     /// Sessions, connected or not.
     sessions_max: u64 = 1_000_000, 1 => COUNT_MAX;
     /// Longest session expiry; a client that asks for more is given this one.

@@ -8,11 +8,13 @@
 
 mod actor;
 mod ask;
+mod bans;
 mod records;
 mod watch;
 
 pub use actor::{Actor, Role, Via};
 pub use ask::{ConnInfo, ShardView, Unavailable};
+pub use bans::{BanDone, BanFailure};
 pub use records::{Dump, Records, RecordsError, Space};
 pub use watch::{Watched, Watcher};
 
@@ -22,7 +24,7 @@ pub(crate) use watch::{WatchQueue, WatchThread};
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::ladder::{Ladder, LadderCounters};
+use crate::ladder::{Ladder, LadderCounters, LadderLevels};
 use crate::log::EventSink;
 use crate::metrics::{self, Figures};
 use crate::policy::Policy;
@@ -53,6 +55,7 @@ pub(crate) struct Inner {
     pub addresses: Vec<SocketAddr>,
     /// The loop that runs the node, once it does.
     pub runner: Mutex<Option<Sender<Request>>>,
+    pub ban_records: bans::BanRecords,
 }
 
 /// What the control lane asks of the loop that runs the node.
@@ -95,6 +98,7 @@ impl Control {
     /// Takes up what the store held, once it was replayed and before the first client is served. Each subject adds
     /// its line.
     pub(crate) fn open(&self) -> Result<(), Error> {
+        self.open_bans()?;
         Ok(())
     }
 
@@ -141,6 +145,11 @@ impl Control {
     /// What the first rungs of the accept ladder let in and refused.
     pub fn ladder(&self) -> LadderCounters {
         self.lock_ladder().counters()
+    }
+
+    /// How full the ladder is.
+    pub fn ladder_levels(&self) -> LadderLevels {
+        self.lock_ladder().levels()
     }
 
     pub(crate) fn lock_ladder(&self) -> MutexGuard<'_, Ladder> {

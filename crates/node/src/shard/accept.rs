@@ -1,8 +1,9 @@
 //! New connections: accepted in batches, and past the first rungs of the ladder.
 
 use super::conn::{Conn, Stage};
+use super::price::Timer;
 use super::slab::Key;
-use super::{Shard, conn::Moved};
+use super::{Rung, Shard, conn::Moved};
 use crate::transport::tls::Tls;
 use crate::ws::WebSocket;
 use mio::net::{TcpListener, TcpStream};
@@ -55,8 +56,9 @@ impl Shard {
 
     fn accept_batch(&mut self, index: usize) {
         for _ in 0..BATCH {
+            let timer = self.prices.timer(self.counters.accepted);
             match self.bound[index].listener.accept() {
-                Ok((socket, address)) => self.admit(socket, address, self.bound[index].entrance),
+                Ok((socket, address)) => self.admit(socket, address, self.bound[index].entrance, timer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.bound[index].pending = false;
                     return;
@@ -80,7 +82,7 @@ impl Shard {
         self.emit(Event::ResourceExhausted { resource: "file descriptors".into(), error: error.to_string() });
     }
 
-    fn admit(&mut self, socket: TcpStream, address: SocketAddr, entrance: u16) {
+    fn admit(&mut self, socket: TcpStream, address: SocketAddr, entrance: u16, timer: Timer) {
         self.counters.accepted += 1;
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let mut conn = Conn::new(socket, address, entrance);
@@ -90,11 +92,14 @@ impl Shard {
             if !networks.iter().any(|network| network.contains(address.ip())) {
                 self.counters.refused_proxy += 1;
                 self.refused(address, Refusal::ProxyProtocol);
-                return;
+                drop(conn);
+                return self.price(timer, Rung::Proxy);
             }
             conn.flags.proxy = true;
-        } else if !self.climb(&mut conn) {
-            return;
+        } else if let Err(rung) = self.climb(&mut conn) {
+            // The socket is closed at once, and so cheaply that it is not even told why.
+            drop(conn);
+            return self.price(timer, rung);
         }
         // Latency over packet count: a turn's bytes go out in one write anyway. A socket that is gone says so later.
         let _ = conn.socket.set_nodelay(true);
@@ -103,25 +108,24 @@ impl Shard {
             self.remove(key);
             return;
         }
+        self.begin_price(key, timer);
         let limits = self.policy.shell;
         self.connect_deadlines.push_back((self.now.mono_ms + limits.connect_deadline_ms, key));
     }
 
-    /// Asks the ladder. False: the connection is refused.
-    pub(super) fn climb(&mut self, conn: &mut Conn) -> bool {
+    /// Asks the ladder, or says which rung refuses the connection.
+    fn climb(&mut self, conn: &mut Conn) -> Result<(), Rung> {
         let entrance_max = self.policy.entrances[usize::from(conn.entrance)].connections_max;
-        let admitted = self.ladder().admit(self.now.mono_ms, conn.address.ip(), conn.entrance, entrance_max);
+        let admitted = self.ladder().admit(self.now, conn.address.ip(), conn.entrance, entrance_max);
         match admitted {
-            Ok(()) => {
-                conn.flags.admitted = true;
-                true
-            }
-            Err(why) => {
+            Ok(()) => conn.flags.admitted = true,
+            Err(rung) => {
                 self.counters.refused_ladder += 1;
-                self.refused(conn.address, why);
-                false
+                self.rungs.refuse(rung);
+                self.tell_refused(conn.address, rung.refusal());
             }
         }
+        admitted
     }
 
     fn prepare_transport(&mut self, key: Key) -> bool {
@@ -158,6 +162,17 @@ impl Shard {
     }
 
     pub(super) fn refused(&mut self, address: SocketAddr, why: Refusal) {
+        self.count_refusal(why);
+        self.tell_refused(address, why);
+    }
+
+    pub(super) fn count_refusal(&mut self, why: Refusal) {
+        if let Some(rung) = Rung::behind(why) {
+            self.rungs.refuse(rung);
+        }
+    }
+
+    pub(super) fn tell_refused(&mut self, address: SocketAddr, why: Refusal) {
         self.emit(Event::ConnectionRefused { address, client_id: None, identity: None, why });
     }
 

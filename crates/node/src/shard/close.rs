@@ -39,18 +39,28 @@ impl Shard {
 
     /// Ends a connection that is not authenticated: the event, then what waits for it (an alert, an HTTP answer).
     pub(super) fn drop_preauth(&mut self, key: Key, why: Refusal) {
+        if self.pre(key).is_some() {
+            self.count_refusal(why);
+            self.end_preauth(key, why);
+        }
+    }
+
+    /// The same for a refusal that was counted already.
+    pub(super) fn end_preauth(&mut self, key: Key, why: Refusal) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let address = conn.address;
         let Stage::Pre(pre) = &mut conn.stage else { return };
         let out = std::mem::take(&mut pre.out);
         // Whoever never spoke the protocol is not listened to any longer.
         let linger = if conn.transport_is_idle() && out.is_empty() { 0 } else { LINGER_BYTES_MAX };
-        self.refused(address, why);
+        self.tell_refused(address, why);
+        self.price_is_of(key, why);
         self.begin_closing(key, out, linger);
     }
 
     /// From now on only `out` is written.
     pub(super) fn begin_closing(&mut self, key: Key, out: Outbound, linger_bytes: usize) {
+        self.give_up_login(key);
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.partial = Vec::new();
         conn.flags.paused = false;
@@ -74,6 +84,8 @@ impl Shard {
 
     /// Takes a connection out of the table, which closes its socket.
     pub(super) fn remove(&mut self, key: Key) {
+        self.give_up_login(key);
+        let timer = self.prices.timer_of(key, &self.conns);
         let Some(mut conn) = self.conns.remove(key) else { return };
         // It fails only if the socket was never registered.
         let _ = self.poll.registry().deregister(&mut conn.socket);
@@ -81,6 +93,8 @@ impl Shard {
         if conn.flags.admitted {
             self.ladder().release(conn.address.ip(), conn.entrance, conn.flags.authenticated);
         }
+        drop(conn);
+        self.end_price(key, timer);
     }
 
     /// Does work for one connection. A panic in it ends that connection and no other (attack 47).

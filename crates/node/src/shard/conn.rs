@@ -6,6 +6,7 @@ use crate::ws::WebSocket;
 use mio::net::TcpStream;
 use ravelin_broker::{LinkId, Outbound};
 use ravelin_event::Principal;
+use ravelin_protect::lockout::Ticket;
 use ravelin_protect::{CertificateFacts, Exchange};
 use std::net::SocketAddr;
 
@@ -61,6 +62,8 @@ pub(crate) struct Flags {
     pub authenticated: bool,
     /// On the list of those whose progress is watched.
     pub watched: bool,
+    /// It is timed, in case that it is refused.
+    pub priced: bool,
     /// On the list of those to write in this turn.
     pub dirty: bool,
     /// Its session lives on another shard, to which it is to be moved.
@@ -78,6 +81,8 @@ pub(crate) struct Pre {
     pub certificate: Option<CertificateFacts>,
     /// Accepted, but its session lives on another shard.
     pub accepted: Option<Accepted>,
+    /// Its log-in, as lock-out counts it.
+    pub login: Option<Box<Ticket>>,
 }
 
 /// What the authenticator said of a client.

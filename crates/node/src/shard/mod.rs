@@ -5,8 +5,10 @@
 //! | `turn` | the loop: what happens in which order |
 //! | `accept` | new connections, the first rungs of the ladder |
 //! | `read` | from the socket through TLS and WebSocket to frames |
+//! | `login` | bans and lock-out of who logs in |
 //! | `preauth` | CONNECT, authentication, moving house |
 //! | `reauth` | AUTH of a live client |
+//! | `price` | what a refused connection costs |
 //! | `flush` | from the core's outbounds to the socket |
 //! | `close` | how connections end |
 //! | `mail` | what other threads ask |
@@ -20,9 +22,11 @@ mod close;
 pub(crate) mod conn;
 mod flush;
 mod journal;
+mod login;
 mod mail;
 pub(crate) mod mailbox;
 mod preauth;
+mod price;
 mod read;
 mod reauth;
 pub(crate) mod slab;
@@ -32,7 +36,7 @@ pub(crate) use accept::{Bound, Spare};
 pub(crate) use turn::{WAKE, run};
 
 use crate::hashpool::HashPool;
-use crate::ladder::Ladder;
+use crate::ladder::{Ladder, Rung, Rungs};
 use crate::log::{EventSink, Suppressor};
 use crate::metrics::{Counters, Figures};
 use crate::policy::Policy;
@@ -125,6 +129,9 @@ pub(crate) struct Shard {
     suppressor: Suppressor,
     figures: Arc<Mutex<Figures>>,
     counters: Counters,
+    rungs: Rungs,
+    /// What the connections whose price is taken have cost so far.
+    prices: price::Prices,
     /// Connections whose sockets may hold more than was read.
     readable: Vec<Key>,
     /// Connections with something to write.

@@ -82,6 +82,11 @@ impl Shard {
             let reason = ReasonCode::CLIENT_IDENTIFIER_NOT_VALID;
             return self.refuse(key, &connect, Refusal::BadName, reason);
         }
+        let certificate = self.pre(key).and_then(|pre| pre.certificate.as_ref());
+        let fingerprint = certificate.map(|facts| facts.fingerprint.clone());
+        if self.is_banned(connect.client_id, None, fingerprint.as_deref()) {
+            return self.refuse(key, &connect, Refusal::Banned, ReasonCode::BANNED);
+        }
         let Some(conn) = self.conns.get_mut(key) else { return };
         let Stage::Pre(pre) = &mut conn.stage else { return };
         let attempt = Attempt {
@@ -128,6 +133,10 @@ impl Shard {
     }
 
     fn authenticate(&mut self, key: Key, step: Step) {
+        let step = match self.count_login(key, step) {
+            Ok(step) => step,
+            Err(reason) => return self.refuse_pending(key, Refusal::LockedOut, reason),
+        };
         match step {
             Step::Accept { principal, auth_data } => self.accepted(key, Accepted { principal, auth_data }),
             Step::Refuse(why, reason) => {
@@ -212,6 +221,14 @@ impl Shard {
         let Some((connect, _)) = decode_connect(&packet, &self.policy.core.decode) else {
             return self.drop_preauth(key, Refusal::Malformed);
         };
+        // Here and not before: who is banned while its connection is on its way between two shards is met by neither.
+        let identity = principal.identity.as_deref();
+        let address = principal.address.map(|address| address.ip());
+        if self.is_banned(&principal.client_id, identity, principal.certificate.as_deref())
+            || address.is_some_and(|address| self.is_address_banned(address))
+        {
+            return self.refuse(key, &connect, Refusal::Banned, ReasonCode::BANNED);
+        }
         let reauth = connect.auth_method.map(|method| Reauth { method: method.into(), exchange: None });
         let connecting = Connecting {
             connect: &connect,
@@ -230,6 +247,7 @@ impl Shard {
                 conn.flags.paused = false;
                 let address = conn.address.ip();
                 self.ladder().authenticated(address);
+                self.drop_price(key);
                 self.resume(key);
             }
             Err(reason) => {
@@ -282,6 +300,8 @@ impl Shard {
             why,
         };
         self.emit(event);
+        self.count_refusal(why);
+        self.price_is_of(key, why);
         // MQTT-3.2.2-16: no CONNACK that the client could not take.
         self.answer(key, connect.version, reason, connect.packet_bytes_max.unwrap_or(u32::MAX));
     }
@@ -308,6 +328,7 @@ impl Shard {
         };
         let Some(version) = version else { return self.drop_preauth(key, why) };
         self.refused(address, why);
+        self.price_is_of(key, why);
         self.answer(key, version, ReasonCode::from(error), u32::MAX);
     }
 
@@ -324,7 +345,10 @@ impl Shard {
 }
 
 /// The CONNECT of a whole packet. It was decoded before, so this does not fail but after a reload of the limits.
-fn decode_connect<'a>(packet: &'a [u8], limits: &ravelin_mqtt::DecodeLimits) -> Option<(Connect<'a>, Frame)> {
+pub(super) fn decode_connect<'a>(
+    packet: &'a [u8],
+    limits: &ravelin_mqtt::DecodeLimits,
+) -> Option<(Connect<'a>, Frame)> {
     let frame = peek(packet, u32::MAX).ok()??;
     match decode(frame.first, packet.get(frame.header_len..)?, Version::V5, Sender::Client, limits) {
         Ok(Packet::Connect(connect)) => Some((connect, frame)),

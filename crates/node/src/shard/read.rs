@@ -49,7 +49,7 @@ impl Shard {
         }
         let before = self.turn_bytes;
         let mut input = std::mem::take(&mut self.input);
-        self.contain(key, |shard| shard.read(key, &mut input));
+        self.timed(key, |shard| shard.contain(key, |shard| shard.read(key, &mut input)));
         self.input = input;
         if self.turn_bytes / JOURNAL_EVERY_BYTES != before / JOURNAL_EVERY_BYTES {
             self.journal.append(&mut self.broker);
@@ -166,7 +166,7 @@ impl Shard {
         }
         let (address, entrance) = (conn.address.ip(), conn.entrance);
         let entrance_max = self.policy.entrances[usize::from(entrance)].connections_max;
-        let admitted = self.ladder().admit(self.now.mono_ms, address, entrance, entrance_max);
+        let admitted = self.ladder().admit(self.now, address, entrance, entrance_max);
         match admitted {
             Ok(()) => {
                 if let Some(conn) = self.conns.get_mut(key) {
@@ -174,9 +174,10 @@ impl Shard {
                 }
                 self.receive(key, &mut rest);
             }
-            Err(why) => {
+            Err(rung) => {
                 self.counters.refused_ladder += 1;
-                self.drop_preauth(key, why);
+                self.rungs.refuse(rung);
+                self.end_preauth(key, rung.refusal());
             }
         }
     }

@@ -3,8 +3,10 @@
 use super::alarm::Alarm;
 use super::conn::Stage;
 use super::journal::Journal;
+use super::price::Prices;
 use super::slab::{Key, Slab};
 use super::{Bound, READ_BYTES_MAX, Seed, Shard, Spare};
+use crate::ladder::Rungs;
 use crate::log::Suppressor;
 use crate::metrics::{Counters, Figures};
 use crate::policy::Rights;
@@ -80,6 +82,8 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         suppressor: Suppressor::new(SUPPRESS_WINDOW_MS, SUPPRESS_BURST),
         figures: seed.figures,
         counters: Counters::default(),
+        rungs: Rungs::default(),
+        prices: Prices::default(),
         readable: Vec::new(),
         dirty: Vec::new(),
         blocked: Vec::new(),
@@ -322,6 +326,7 @@ impl Shard {
         let figures = Figures {
             counters: self.counters,
             stats: self.broker.stats(),
+            rungs: self.rungs,
             connections: self.conns.len() as u64,
         };
         *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;

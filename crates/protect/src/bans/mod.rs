@@ -224,6 +224,14 @@ impl Bans {
         Ok(ban)
     }
 
+    /// Takes up a ban that was stored, also if fewer are allowed by now: none is lifted by a smaller limit.
+    pub fn restore(&mut self, ban: Ban, now_s: u64) -> Result<(), BanError> {
+        let max = std::mem::replace(&mut self.max, usize::MAX);
+        let result = self.insert(ban, now_s);
+        self.max = max;
+        result.map(drop)
+    }
+
     /// Lifts a ban; returns what it was.
     pub fn remove(&mut self, subject: &BanSubject) -> Option<Ban> {
         let canonical = subject.clone().checked().ok()?;

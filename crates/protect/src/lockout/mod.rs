@@ -68,6 +68,25 @@ pub enum Scope {
     Device,
 }
 
+impl Scope {
+    /// As it is written in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scope::Pair => "pair",
+            Scope::Address => "address",
+            Scope::User => "user",
+            Scope::Device => "device",
+        }
+    }
+}
+
+impl Ticket {
+    /// The user name (its beginning, if it is long).
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+}
+
 /// Who wants to log in.
 #[derive(Clone, Copy, Debug)]
 pub struct Login<'a> {

@@ -1,11 +1,16 @@
-//! The first rungs of the accept ladder: token buckets, connection caps and pre-authentication slots.
+//! The accept ladder: bans, token buckets, connection caps, pre-authentication slots, lock-out.
 //!
-//! Pure: time is an argument. One ladder serves all shards, because an address may reach any of them; it is asked once
-//! when a connection is accepted, once when it is authenticated and once when it ends, never for a packet.
+//! Pure: time is an argument. One ladder serves all shards, because an address may reach any of them; it is asked when a
+//! connection is accepted, when it logs in, when it is authenticated and when it ends, never for a packet.
 
-use foldhash::HashMap;
-use ravelin_event::Refusal;
-use ravelin_protect::address_key;
+mod rung;
+
+pub use rung::{Rung, RungFigures, Rungs};
+
+use ravelin_broker::Now;
+use ravelin_protect::table::Table;
+use ravelin_protect::{Bans, Lockout, LockoutLimits, address_key};
+use std::hash::RandomState;
 use std::net::IpAddr;
 
 /// What the ladder allows. A rate or count of 0 means: no limit.
@@ -31,6 +36,10 @@ pub struct LadderLimits {
     pub addresses_max: usize,
     /// Whether loopback is exempt from the limits per address.
     pub exempt_loopback: bool,
+    /// Bans.
+    pub bans_max: usize,
+    /// Failed log-ins.
+    pub lockout: LockoutLimits,
 }
 
 /// What was let in and what each rung refused.
@@ -38,6 +47,10 @@ pub struct LadderLimits {
 pub struct LadderCounters {
     /// Connections admitted.
     pub admitted: u64,
+    /// Refused: the address is banned.
+    pub banned: u64,
+    /// Refused: the node is short of memory.
+    pub memory: u64,
     /// Refused: too many new connections in all.
     pub rate: u64,
     /// Refused: too many new connections from the address.
@@ -50,6 +63,25 @@ pub struct LadderCounters {
     pub preauth: u64,
     /// Refused: too many connections of the address wait to be authenticated.
     pub preauth_address: u64,
+}
+
+/// How full the ladder is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LadderLevels {
+    /// Connections.
+    pub connections: u32,
+    /// The most there were at once.
+    pub connections_high: u32,
+    /// Connections that are not authenticated.
+    pub preauth: u32,
+    /// The most there were at once.
+    pub preauth_high: u32,
+    /// Addresses that are remembered.
+    pub addresses: usize,
+    /// Bans.
+    pub bans: usize,
+    /// Entries of the fullest table of lock-out.
+    pub lockout: usize,
 }
 
 /// A bucket that is filled at a steady rate and emptied by what happens.
@@ -79,9 +111,10 @@ impl TokenBucket {
         true
     }
 
-    fn is_full(&self, now_ms: u64, per_s: u32, burst: u32) -> bool {
+    /// What is missing until it is full again, in thousandths of a token.
+    fn debt(&self, now_ms: u64, per_s: u32, burst: u32) -> u64 {
         let gained = now_ms.saturating_sub(self.at_ms).saturating_mul(u64::from(per_s));
-        self.level.saturating_add(gained) >= u64::from(burst.max(1)) * 1000
+        (u64::from(burst.max(1)) * 1000).saturating_sub(self.level.saturating_add(gained))
     }
 }
 
@@ -98,10 +131,17 @@ pub struct Ladder {
     connections: u32,
     connections_high: u32,
     preauth: u32,
-    addresses: HashMap<IpAddr, Address>,
+    preauth_high: u32,
+    addresses: Table<IpAddr, Address>,
     /// Connections of each listener.
     entrances: Vec<u32>,
     counters: LadderCounters,
+    /// The node has no memory to spare: nobody new.
+    is_short_of_memory: bool,
+    /// Who is banned.
+    pub bans: Bans,
+    /// Who failed to log in.
+    pub lockout: Lockout,
 }
 
 impl Ladder {
@@ -113,15 +153,27 @@ impl Ladder {
             connections: 0,
             connections_high: 0,
             preauth: 0,
-            addresses: HashMap::default(),
+            preauth_high: 0,
+            addresses: Table::new(limits.addresses_max),
             entrances: Vec::new(),
             counters: LadderCounters::default(),
+            is_short_of_memory: false,
+            bans: Bans::new(limits.bans_max),
+            lockout: Lockout::new(limits.lockout, RandomState::new()),
         }
     }
 
     /// Changes the limits; who is in stays in.
     pub fn set_limits(&mut self, limits: LadderLimits) {
         self.limits = limits;
+        self.addresses.set_max(limits.addresses_max);
+        self.bans.set_max(limits.bans_max);
+        self.lockout.set_limits(limits.lockout);
+    }
+
+    /// Says whether new connections are refused for want of memory.
+    pub fn set_short_of_memory(&mut self, is_short: bool) {
+        self.is_short_of_memory = is_short;
     }
 
     /// What was let in and refused.
@@ -134,27 +186,42 @@ impl Ladder {
         self.connections_high
     }
 
+    /// How full it is.
+    pub fn levels(&self) -> LadderLevels {
+        LadderLevels {
+            connections: self.connections,
+            connections_high: self.connections_high,
+            preauth: self.preauth,
+            preauth_high: self.preauth_high,
+            addresses: self.addresses.len(),
+            bans: self.bans.len(),
+            lockout: self.lockout.len(),
+        }
+    }
+
     /// A connection from `address` at the listener `entrance`, which may have `entrance_max` of them: takes a token
     /// and a pre-authentication slot, or says which rung refuses it. The cheapest rung is asked first.
-    pub fn admit(
-        &mut self,
-        now_ms: u64,
-        address: IpAddr,
-        entrance: u16,
-        entrance_max: u32,
-    ) -> Result<(), Refusal> {
-        let limits = self.limits;
+    pub fn admit(&mut self, now: Now, address: IpAddr, entrance: u16, entrance_max: u32) -> Result<(), Rung> {
+        let (limits, now_ms) = (self.limits, now.mono_ms);
+        if !self.bans.is_empty() && self.bans.is_address_banned(address, now.wall_ms / 1000) {
+            self.counters.banned += 1;
+            return Err(Rung::Banned);
+        }
+        if self.is_short_of_memory {
+            self.counters.memory += 1;
+            return Err(Rung::Memory);
+        }
         let entrance = usize::from(entrance);
         if self.entrances.len() <= entrance {
             self.entrances.resize(entrance + 1, 0);
         }
         if over(limits.connections_max, self.connections) || over(entrance_max, self.entrances[entrance]) {
             self.counters.connections += 1;
-            return Err(Refusal::TooManyConnections);
+            return Err(Rung::Connections);
         }
         if over(limits.preauth_max, self.preauth) {
             self.counters.preauth += 1;
-            return Err(Refusal::TooManyConnections);
+            return Err(Rung::Preauth);
         }
         // The address's own rungs come before the common bucket, so that one address cannot use up what all share.
         if self.counts(address) {
@@ -162,7 +229,7 @@ impl Ladder {
         }
         if limits.accept_per_s > 0 && !self.bucket.take(now_ms, limits.accept_per_s, limits.accept_burst) {
             self.counters.rate += 1;
-            return Err(Refusal::ConnectionRate);
+            return Err(Rung::Rate);
         }
         if self.counts(address)
             && let Some(entry) = self.addresses.get_mut(&address_key(address))
@@ -174,6 +241,7 @@ impl Ladder {
         self.connections += 1;
         self.connections_high = self.connections_high.max(self.connections);
         self.preauth += 1;
+        self.preauth_high = self.preauth_high.max(self.preauth);
         self.counters.admitted += 1;
         Ok(())
     }
@@ -183,35 +251,31 @@ impl Ladder {
         !(self.limits.exempt_loopback && address.to_canonical().is_loopback())
     }
 
-    fn admit_address(&mut self, now_ms: u64, address: IpAddr) -> Result<(), Refusal> {
+    fn admit_address(&mut self, now_ms: u64, address: IpAddr) -> Result<(), Rung> {
         let limits = self.limits;
-        if self.addresses.len() >= limits.addresses_max {
-            self.forget_idle(now_ms);
-        }
-        let full = self.addresses.len() >= limits.addresses_max;
-        let key = address_key(address);
-        if full && !self.addresses.contains_key(&key) {
-            // Every remembered address is in use or in debt: a stranger waits until one is forgotten.
+        let (per_s, burst) = (limits.accept_per_address_per_s, limits.accept_per_address_burst);
+        // Who is connected is not forgotten. Of the others, who owes least gives way to a stranger: a table that is full of
+        // debtors, which whoever has many addresses can bring about, shuts nobody out (attack 48).
+        let worth = |entry: &Address| {
+            (entry.connections == 0)
+                .then(|| if per_s > 0 { entry.bucket.debt(now_ms, per_s, burst) } else { 0 })
+        };
+        let make = || Address { bucket: TokenBucket::full(burst, now_ms), connections: 0, preauth: 0 };
+        let Some(entry) = self.addresses.entry(address_key(address), worth, make) else {
             self.counters.connections += 1;
-            return Err(Refusal::TooManyConnections);
-        }
-        let entry = self.addresses.entry(key).or_insert_with(|| Address {
-            bucket: TokenBucket::full(limits.accept_per_address_burst, now_ms),
-            connections: 0,
-            preauth: 0,
-        });
+            return Err(Rung::Connections);
+        };
         if over(limits.connections_per_address_max, entry.connections) {
             self.counters.connections_address += 1;
-            return Err(Refusal::TooManyConnections);
+            return Err(Rung::ConnectionsAddress);
         }
         if over(limits.preauth_per_address_max, entry.preauth) {
             self.counters.preauth_address += 1;
-            return Err(Refusal::TooManyConnections);
+            return Err(Rung::PreauthAddress);
         }
-        let (per_s, burst) = (limits.accept_per_address_per_s, limits.accept_per_address_burst);
         if per_s > 0 && !entry.bucket.take(now_ms, per_s, burst) {
             self.counters.rate_address += 1;
-            return Err(Refusal::ConnectionRate);
+            return Err(Rung::RateAddress);
         }
         Ok(())
     }
@@ -237,13 +301,6 @@ impl Ladder {
             entry.connections = entry.connections.saturating_sub(1);
         }
     }
-
-    fn forget_idle(&mut self, now_ms: u64) {
-        let (per_s, burst) = (self.limits.accept_per_address_per_s, self.limits.accept_per_address_burst);
-        self.addresses.retain(|_, entry| {
-            entry.connections > 0 || (per_s > 0 && !entry.bucket.is_full(now_ms, per_s, burst))
-        });
-    }
 }
 
 fn over(limit: u32, count: u32) -> bool {
@@ -251,110 +308,4 @@ fn over(limit: u32, count: u32) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limits() -> LadderLimits {
-        LadderLimits {
-            connections_max: 10,
-            connections_per_address_max: 4,
-            preauth_max: 8,
-            preauth_per_address_max: 3,
-            accept_per_s: 1000,
-            accept_burst: 1000,
-            accept_per_address_per_s: 2,
-            accept_per_address_burst: 5,
-            addresses_max: 4,
-            exempt_loopback: true,
-        }
-    }
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_bucket_refills_at_its_rate_and_not_beyond_its_burst() {
-        let mut bucket = TokenBucket::full(2, 0);
-        assert!(bucket.take(0, 1, 2) && bucket.take(0, 1, 2) && !bucket.take(0, 1, 2));
-        assert!(!bucket.take(999, 1, 2));
-        assert!(bucket.take(1000, 1, 2) && !bucket.take(1000, 1, 2));
-        assert!(
-            bucket.take(1_000_000, 1, 2) && bucket.take(1_000_000, 1, 2) && !bucket.take(1_000_000, 1, 2)
-        );
-        assert!(!bucket.take(5, 1, 2), "a clock that went back gives nothing");
-    }
-
-    #[test]
-    fn slots_of_an_address_are_freed_by_authentication_and_by_the_end() {
-        let mut ladder = Ladder::new(limits(), 0);
-        let a = ip("192.0.2.1");
-        for _ in 0..3 {
-            assert_eq!(ladder.admit(0, a, 0, 0), Ok(()));
-        }
-        assert_eq!(ladder.admit(0, a, 0, 0), Err(Refusal::TooManyConnections));
-        assert_eq!(ladder.counters().preauth_address, 1);
-        ladder.authenticated(a);
-        assert_eq!(ladder.admit(0, a, 0, 0), Ok(()));
-        ladder.authenticated(a);
-        assert_eq!(ladder.admit(0, a, 0, 0), Err(Refusal::TooManyConnections));
-        assert_eq!(ladder.counters().connections_address, 1);
-        ladder.release(a, 0, true);
-        assert_eq!(ladder.admit(0, a, 0, 0), Ok(()));
-        ladder.release(a, 0, false);
-        assert_eq!(ladder.admit(0, a, 0, 0), Err(Refusal::ConnectionRate), "five tokens are spent");
-        assert_eq!(ladder.admit(500, a, 0, 0), Ok(()));
-    }
-
-    #[test]
-    fn one_address_does_not_starve_another() {
-        let mut ladder = Ladder::new(limits(), 0);
-        for _ in 0..100 {
-            let _ = ladder.admit(0, ip("192.0.2.1"), 0, 0);
-        }
-        assert_eq!(ladder.admit(0, ip("192.0.2.2"), 0, 0), Ok(()));
-    }
-
-    #[test]
-    fn an_ipv6_network_is_one_address() {
-        let mut ladder = Ladder::new(limits(), 0);
-        for i in 0..3 {
-            assert_eq!(ladder.admit(0, ip(&format!("2001:db8::{i}")), 0, 0), Ok(()));
-        }
-        assert!(ladder.admit(0, ip("2001:db8::ffff:1"), 0, 0).is_err());
-        assert_eq!(ladder.admit(0, ip("2001:db8:0:1::1"), 0, 0), Ok(()));
-        assert_eq!(address_key(ip("::ffff:192.0.2.1")), ip("192.0.2.1"));
-    }
-
-    #[test]
-    fn the_table_is_bounded_and_forgets_who_owes_nothing() {
-        let mut ladder = Ladder::new(limits(), 0);
-        for i in 0..4 {
-            let a = ip(&format!("192.0.2.{i}"));
-            assert_eq!(ladder.admit(0, a, 0, 0), Ok(()));
-            ladder.release(a, 0, false);
-        }
-        assert!(ladder.admit(0, ip("192.0.2.9"), 0, 0).is_err(), "all four still owe a token");
-        assert_eq!(ladder.admit(10_000, ip("192.0.2.9"), 0, 0), Ok(()));
-        assert!(ladder.addresses.len() <= 4);
-    }
-
-    #[test]
-    fn loopback_is_exempt_per_address_only() {
-        let mut ladder = Ladder::new(limits(), 0);
-        for _ in 0..8 {
-            assert_eq!(ladder.admit(0, ip("127.0.0.1"), 0, 0), Ok(()));
-        }
-        assert_eq!(ladder.admit(0, ip("127.0.0.1"), 0, 0), Err(Refusal::TooManyConnections));
-    }
-
-    #[test]
-    fn a_listener_has_a_limit_of_its_own() {
-        let mut ladder = Ladder::new(limits(), 0);
-        assert_eq!(ladder.admit(0, ip("192.0.2.1"), 1, 1), Ok(()));
-        assert!(ladder.admit(0, ip("192.0.2.2"), 1, 1).is_err());
-        assert_eq!(ladder.admit(0, ip("192.0.2.2"), 0, 1), Ok(()));
-        ladder.release(ip("192.0.2.1"), 1, false);
-        assert_eq!(ladder.admit(0, ip("192.0.2.3"), 1, 1), Ok(()));
-    }
-}
+mod tests;
