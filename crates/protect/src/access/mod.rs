@@ -74,6 +74,13 @@ impl PartialEq for Rule {
 
 impl Eq for Rule {}
 
+impl Rule {
+    /// Whether it denies; every other rule is a grant.
+    pub fn is_denial(&self) -> bool {
+        self.text.split_whitespace().nth(1) == Some("deny") && self.text.split_whitespace().count() > 2
+    }
+}
+
 /// A decision and what it rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision<'a> {

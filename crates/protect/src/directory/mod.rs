@@ -27,12 +27,15 @@
 mod compile;
 mod credentials;
 mod decide;
+pub mod dynsec;
 mod edit;
 mod error;
 mod explain;
+mod import;
 mod limits;
 mod model;
 mod record;
+mod review;
 mod table;
 mod template;
 mod usage;
@@ -42,6 +45,7 @@ pub use decide::{Action, Reason, Verdict};
 pub use edit::Edit;
 pub use error::DirectoryError;
 pub use explain::{Reasoning, Step};
+pub use import::{IMPORT_BYTES_MAX, ImportOptions, Imported};
 pub use limits::{
     DirectoryLimits, NAME_BYTES_MAX, PRIORITY_DEFAULT, PRIORITY_MAX, TEXT_BYTES_MAX, TOPIC_BYTES_MAX,
 };
@@ -49,6 +53,7 @@ pub use model::{
     ADMIN_ROLE, Class, Defaults, Group, Identity, Membership, Role, Rule, RuleType, SecondFactor,
 };
 pub use record::Change;
+pub use review::{Grant, Traffic, TrafficKind, WouldRefuse, dry_run};
 pub use usage::{Usage, UsageClock};
 
 use compile::Compiled;
