@@ -75,7 +75,7 @@ impl Shard {
             return;
         }
         self.broker.set_limits(self.policy.core.clone());
-        let rights = Rights(Arc::clone(&self.policy.access));
+        let rights = Rights::of(&self.policy);
         self.broker.set_authorizer(self.now, Rc::new(rights));
         let keys: Vec<Key> = self.conns.keys().collect();
         if changed == Changed::Everything {

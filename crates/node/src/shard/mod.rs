@@ -35,6 +35,7 @@ mod turn;
 pub(crate) use accept::{Bound, Spare};
 pub(crate) use turn::{WAKE, run};
 
+use crate::control::{Requests, WatchQueue, Watched};
 use crate::hashpool::HashPool;
 use crate::ladder::{Ladder, Rung, Rungs};
 use crate::log::{EventSink, Suppressor};
@@ -86,6 +87,8 @@ pub(crate) struct Seed {
     pub ladder: Arc<Mutex<Ladder>>,
     pub hash_pool: HashPool,
     pub sink: EventSink,
+    pub watch: Arc<WatchQueue>,
+    pub requests: Requests,
     pub figures: Arc<Mutex<Figures>>,
     /// Random, for the core's hash tables.
     pub random: u64,
@@ -126,6 +129,11 @@ pub(crate) struct Shard {
     ladder: Arc<Mutex<Ladder>>,
     hash_pool: HashPool,
     sink: EventSink,
+    watch: Arc<WatchQueue>,
+    /// Where what is published to `$CONTROL/...` goes.
+    requests: Requests,
+    /// What this turn saw, for whoever watches.
+    seen: Vec<Watched>,
     suppressor: Suppressor,
     figures: Arc<Mutex<Figures>>,
     counters: Counters,
