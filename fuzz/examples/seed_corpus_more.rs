@@ -12,9 +12,21 @@ use ravelin_protect::scram::{ClientFirst, ScramClient, ScramServer};
 
 fn main() {
     store();
+    audit();
     protect();
     node();
     broker();
+}
+
+fn audit() {
+    use ravelin_audit::testing;
+    for (name, bytes) in testing::seeds() {
+        save("audit", name, &bytes);
+    }
+    for place in [0_u16, 20, 130, 144, 300, 700, 1500] {
+        let [low, high] = place.to_le_bytes();
+        save("audit", &format!("patch-{place}"), &[low, high, 0xFF, 0, 1]);
+    }
 }
 
 fn store() {

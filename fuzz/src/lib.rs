@@ -6,6 +6,7 @@
 //!
 //! A new target: a function in the module of its crate, a line in [`TARGETS`], seeds in `corpus/{target}/`.
 
+pub mod audit;
 pub mod broker;
 pub mod mqtt;
 pub mod node;
@@ -25,6 +26,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("text", mqtt::text),
     ("topic", mqtt::topic),
     ("store", store::store),
+    ("audit", audit::audit),
     ("passwords", protect::passwords),
     ("access_rules", protect::access_rules),
     ("scram_server", protect::scram_server),

@@ -8,6 +8,7 @@ use ravelin_fuzz::{TARGETS, Target};
 const MUTATIONS: usize = 100_000;
 const FEWER_MUTATIONS: &[(&str, usize)] = &[
     ("store", 10_000),
+    ("audit", 1_500),
     ("scram_server", 50_000),
     ("scram_client", 500),
     ("configuration", 10_000),
