@@ -32,6 +32,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("scram_server", protect::scram_server),
     ("scram_client", protect::scram_client),
     ("certificate", protect::certificate),
+    ("token", protect::token),
+    ("key_set", protect::key_set),
     ("configuration", node::configuration),
     ("websocket_handshake", node::websocket_handshake),
     ("websocket_frames", node::websocket_frames),

@@ -12,6 +12,8 @@ const FEWER_MUTATIONS: &[(&str, usize)] = &[
     ("scram_server", 50_000),
     ("scram_client", 500),
     ("configuration", 10_000),
+    ("token", 10_000),
+    ("key_set", 10_000),
     ("websocket_handshake", 20_000),
     ("broker_restore", 10_000),
     ("broker_frames", 5_000),

@@ -216,7 +216,10 @@ impl Node {
         control.0.sink.set_level(config.log.level);
         control.change_policy(Changed::Everything, |policy| {
             let programme = policy.programme.clone();
-            *policy = reload::policy(&config, files, usize::from(control.shards()), programme);
+            let mut next = reload::policy(&config, files, usize::from(control.shards()), programme);
+            // One-time codes that were used stay used, and keys that were fetched need not be fetched again.
+            next.authenticator = next.authenticator.after(&policy.authenticator);
+            *policy = next;
         });
         control.0.config.send_replace(Arc::new(config));
         Ok(())

@@ -6,6 +6,7 @@
 
 mod diagnostic;
 mod files;
+mod jwt;
 mod limits;
 mod listener;
 mod read;
@@ -13,6 +14,7 @@ mod sections;
 
 pub use diagnostic::{ConfigErrors, Diagnostic, Severity};
 pub use files::Files;
+pub use jwt::JwtConfig;
 pub use limits::{LIMITS, LimitEntry, Limits};
 pub use listener::{Listener, ListenerTls, Transport};
 pub use ravelin_protect::Network;
@@ -43,6 +45,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Passwords.
     pub authentication: AuthenticationConfig,
+    /// Whose tokens are accepted.
+    pub jwt: Vec<JwtConfig>,
     /// Who may do what.
     pub access: AccessConfig,
     /// What is kept on disk, and when it counts as kept.

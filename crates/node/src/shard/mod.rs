@@ -9,6 +9,7 @@
 //! | `preauth` | CONNECT, authentication, moving house |
 //! | `reauth` | AUTH of a live client |
 //! | `price` | what a refused connection costs |
+//! | `tokens` | clients whose proof expires |
 //! | `flush` | from the core's outbounds to the socket |
 //! | `close` | how connections end |
 //! | `mail` | what other threads ask |
@@ -30,6 +31,7 @@ mod price;
 mod read;
 mod reauth;
 pub(crate) mod slab;
+mod tokens;
 mod turn;
 
 pub(crate) use accept::{Bound, Spare};
@@ -152,6 +154,7 @@ pub(crate) struct Shard {
     connect_deadlines: VecDeque<(u64, Key)>,
     /// By when a connection that ends is closed, in order.
     close_deadlines: VecDeque<(u64, Key)>,
+    tokens: tokens::Tokens,
     input: Box<[u8]>,
     scratch: Scratch,
     ws_scratch: Vec<u8>,

@@ -94,6 +94,7 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         moving: Vec::new(),
         connect_deadlines: VecDeque::new(),
         close_deadlines: VecDeque::new(),
+        tokens: Default::default(),
         input: vec![0; READ_BYTES_MAX].into_boxed_slice(),
         scratch: Scratch::default(),
         ws_scratch: Vec::new(),
@@ -213,8 +214,8 @@ impl Shard {
                 next_ms = next_ms.min(bound.not_before_ms);
             }
         }
-        if let Some(timeout_ms) = self.broker.poll_timeout() {
-            next_ms = next_ms.min(timeout_ms);
+        for due_ms in [self.broker.poll_timeout(), self.tokens.next_ms()].into_iter().flatten() {
+            next_ms = next_ms.min(due_ms);
         }
         self.alarm.set(now_ms, next_ms.max(self.patient_until_ms))?;
         Ok(None)
@@ -329,6 +330,7 @@ impl Shard {
                 self.remove(key);
             }
         }
+        self.expire_tokens();
         if now_ms >= self.next_tick_ms {
             self.next_tick_ms = now_ms + TICK_MS;
             self.check_blocked();
