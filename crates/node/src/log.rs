@@ -98,6 +98,16 @@ impl EventSink {
         self.shared.watched.store(level as u8, Ordering::Relaxed);
     }
 
+    /// The level from which on events are written.
+    pub fn level(&self) -> Level {
+        match self.shared.level.load(Ordering::Relaxed) {
+            0 => Level::Trace,
+            1 => Level::Debug,
+            2 => Level::Info,
+            _ => Level::Warn,
+        }
+    }
+
     /// Changes the level from which on events are written.
     pub fn set_level(&self, level: Level) {
         self.shared.level.store(level as u8, Ordering::Relaxed);
@@ -324,9 +334,7 @@ impl Suppressor {
     /// Whether to log `event`.
     pub fn admit(&mut self, event: &Event) -> bool {
         let address = match event {
-            Event::ConnectionRefused { address, .. } | Event::CredentialRefused { address, .. } => {
-                Some(*address)
-            }
+            Event::ConnectionRefused { address, .. } => Some(*address),
             Event::PublishRefused { address, .. }
             | Event::SubscribeRefused { address, .. }
             | Event::WillRefused { address, .. }

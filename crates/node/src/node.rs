@@ -1,9 +1,7 @@
 //! A running node: what is opened on start, in which order, and closed again.
 
 use crate::config::{Config, Diagnostic, LogFormat};
-use crate::control::{
-    Changed, Control, Inner, Loading, Records, RecordsThread, Tree, WatchQueue, WatchThread,
-};
+use crate::control::{Changed, Control, Inner, Loading, Records, RecordsThread, WatchQueue, WatchThread};
 use crate::error::Error;
 use crate::hashpool::HashPool;
 use crate::ladder::{Ladder, LadderCounters};
@@ -86,7 +84,6 @@ impl Node {
         let mailboxes: Arc<[_]> = mailboxes.into();
         let figures: Arc<[Arc<Mutex<Figures>>]> = (0..shards).map(|_| Arc::default()).collect();
         let met = Arc::new(Barrier::new(shards));
-        let (watched, tree) = (WatchQueue::new(), Tree::new());
         let mut starting = Vec::new();
         for (id, poll) in polls.into_iter().enumerate() {
             let (records, records_receiver) = sync_channel(REPLAY_BATCHES_MAX);
@@ -100,8 +97,6 @@ impl Node {
                 ladder: Arc::clone(&ladder),
                 hash_pool: hash_pool.clone(),
                 sink: sink.clone(),
-                watch: Arc::clone(&watched),
-                requests: tree.requests(),
                 figures: Arc::clone(&figures[id]),
                 random: u64::from_le_bytes(ravelin_protect::random()?),
                 records: records_receiver,
@@ -122,8 +117,7 @@ impl Node {
             ladder,
             sink: sink.clone(),
             records: Records::new(loading),
-            watch: watched,
-            tree,
+            watch: WatchQueue::new(),
             policy: Mutex::new(policy),
             config: tokio::sync::watch::Sender::new(Arc::new(config)),
             addresses: std::mem::take(&mut bound.addresses),
@@ -216,10 +210,7 @@ impl Node {
         control.0.sink.set_level(config.log.level);
         control.change_policy(Changed::Everything, |policy| {
             let programme = policy.programme.clone();
-            let mut next = reload::policy(&config, files, usize::from(control.shards()), programme);
-            // One-time codes that were used stay used, and keys that were fetched need not be fetched again.
-            next.authenticator = next.authenticator.after(&policy.authenticator);
-            *policy = next;
+            *policy = reload::policy(&config, files, usize::from(control.shards()), programme);
         });
         control.0.config.send_replace(Arc::new(config));
         Ok(())
@@ -246,7 +237,6 @@ impl Node {
                 Err(_) => failed = Some(Error::ThreadEnded { thread: "a shard" }),
             }
         }
-        self.control.0.tree.stop();
         // What the shards told last may still be recorded.
         self.watch.stop();
         self.records.stop();

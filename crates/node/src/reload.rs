@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Files, Limits, Listener};
 use crate::ladder::LadderLimits;
-use crate::policy::{Entrance, Policy, Programme, ShellLimits, Watches};
+use crate::policy::{Entrance, Policy, Programme, ShellLimits};
 use crate::ws::handshake::Rules;
 use ravelin_mqtt::DecodeLimits;
 use ravelin_protect::LockoutLimits;
@@ -31,14 +31,8 @@ pub(crate) fn policy(config: &Config, files: Files, shards: usize, programme: Pr
         entrances: entrances.collect(),
         core: core_limits(&config.limits, shards),
         shell: shell_limits(&config.limits),
-        watches: watches(config),
         programme,
     }
-}
-
-/// Who looks on at which topics. Each subject adds its filters.
-fn watches(_config: &Config) -> Watches {
-    Watches::default()
 }
 
 /// Why a configuration cannot take effect without a restart.
@@ -52,6 +46,19 @@ pub(crate) fn needs_restart(old: &Config, new: &Config) -> Option<String> {
     }
     if old.node.data != new.node.data || old.store != new.store {
         return Some("`data` or `[store]` has changed; restart to apply it".into());
+    }
+    // Without the section, the lane stays and nobody has a role on it.
+    let lane = |config: &Config| {
+        config.control.as_ref().map(|control| {
+            let limits = &control.limits;
+            let kept = (limits.requests_in_flight_max, limits.events_max, limits.body_bytes_max);
+            (control.address, control.metrics_address, control.tls.is_some(), kept)
+        })
+    };
+    if new.control.is_some() && lane(old) != lane(new) {
+        let what = "the control lane's addresses, whether it has TLS, or its `requests_in_flight_max`, `events_max` or \
+                    `body_bytes_max` have changed; restart to apply it";
+        return Some(what.into());
     }
     None
 }

@@ -38,6 +38,16 @@ macro_rules! limits {
                 })*
                 limits
             }
+
+            /// Each limit as it is set: its key, the value as a configuration has it, and as a number in its own unit
+            /// (bytes, seconds, events a second, things; a switch is 0 or 1).
+            pub fn values(&self) -> Vec<(&'static str, String, f64)> {
+                vec![$((
+                    stringify!($name),
+                    <$type as Shown>::show(stringify!($name), self.$name.clone()),
+                    <$type as Shown>::number(&self.$name),
+                ),)*]
+            }
         }
 
         /// All limits, in the order in which they are documented.
@@ -54,6 +64,9 @@ macro_rules! limits {
 /// How a default is written in a configuration.
 trait Shown: Typed {
     fn show(name: &str, value: Self) -> String;
+
+    /// The value in its own unit.
+    fn number(&self) -> f64;
 }
 
 impl Shown for u64 {
@@ -72,11 +85,19 @@ impl Shown for u64 {
         }
         out
     }
+
+    fn number(&self) -> f64 {
+        *self as f64
+    }
 }
 
 impl Shown for Duration {
     fn show(_: &str, value: Duration) -> String {
         format!("\"{}\"", format_duration(value))
+    }
+
+    fn number(&self) -> f64 {
+        self.as_secs_f64()
     }
 }
 
@@ -84,11 +105,19 @@ impl Shown for Rate {
     fn show(_: &str, value: Rate) -> String {
         format!("\"{value}\"")
     }
+
+    fn number(&self) -> f64 {
+        self.events as f64 / self.per.as_secs_f64().max(0.001)
+    }
 }
 
 impl Shown for bool {
     fn show(_: &str, value: bool) -> String {
         value.to_string()
+    }
+
+    fn number(&self) -> f64 {
+        f64::from(u8::from(*self))
     }
 }
 

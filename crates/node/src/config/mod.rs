@@ -4,17 +4,19 @@
 //! configuration is refused. [`Config::load`] reads the file alone; [`Config::load_files`] reads what it names
 //! (certificates, revocation lists, passwords, rules) and is what `serve`, a reload and `check` all use.
 
+mod control;
+mod control_files;
 mod diagnostic;
 mod files;
-mod jwt;
 mod limits;
 mod listener;
 mod read;
 mod sections;
 
+pub use control::{CONTROL_LIMITS, ControlConfig, ControlLimits, ControlTls};
+pub use control_files::ControlFiles;
 pub use diagnostic::{ConfigErrors, Diagnostic, Severity};
 pub use files::Files;
-pub use jwt::JwtConfig;
 pub use limits::{LIMITS, LimitEntry, Limits};
 pub use listener::{Listener, ListenerTls, Transport};
 pub use ravelin_protect::Network;
@@ -45,8 +47,6 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Passwords.
     pub authentication: AuthenticationConfig,
-    /// Whose tokens are accepted.
-    pub jwt: Vec<JwtConfig>,
     /// Who may do what.
     pub access: AccessConfig,
     /// What is kept on disk, and when it counts as kept.
@@ -57,6 +57,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The `$SYS` topics.
     pub sys: SysConfig,
+    /// The control lane; `None` if there is none.
+    pub control: Option<ControlConfig>,
     /// What is allowed but deserves a warning: the dangerous settings.
     pub warnings: Vec<Diagnostic>,
     source: Arc<Source>,

@@ -10,7 +10,6 @@ mod actor;
 mod ask;
 mod bans;
 mod records;
-mod tree;
 mod watch;
 
 pub use actor::{Actor, Role, Via};
@@ -21,7 +20,6 @@ pub use watch::{Watched, Watcher};
 
 pub(crate) use ask::Order;
 pub(crate) use records::{Loading, RecordsThread, is_programme_record};
-pub(crate) use tree::{Requests, Tree};
 pub(crate) use watch::{WatchQueue, WatchThread};
 
 use crate::config::Config;
@@ -51,7 +49,6 @@ pub(crate) struct Inner {
     pub sink: EventSink,
     pub records: Records,
     pub watch: Arc<WatchQueue>,
-    pub tree: Tree,
     /// What the shards go by now; also the lock under which it is changed.
     pub policy: Mutex<Arc<Policy>>,
     pub config: tokio::sync::watch::Sender<Arc<Config>>,
@@ -233,6 +230,11 @@ impl Control {
     pub fn set_log_level(&self, actor: &Actor, level: Level) {
         self.0.sink.set_level(level);
         self.administered(actor, "log.level", "log", Ok(&format!("{level:?}")));
+    }
+
+    /// From which level on events are logged.
+    pub fn log_level(&self) -> Level {
+        self.0.sink.level()
     }
 
     /// Says who reloads and stops the node when asked.
