@@ -29,6 +29,8 @@ enum Command {
     Serve(commands::serve::Args),
     /// Add, list and remove clients: certificates, passwords, access rules.
     Client(commands::client::Args),
+    /// Administer a running node.
+    Ctl(commands::ctl::Args),
     /// Set, check or delete a password in a password file.
     Passwd(commands::passwd::Args),
     /// Give the encrypted store a new key.
@@ -49,6 +51,7 @@ pub fn run() -> ExitCode {
         Command::Init(args) => commands::init::run(args),
         Command::Serve(args) => commands::serve::run(args),
         Command::Client(args) => commands::client::run(args),
+        Command::Ctl(args) => commands::ctl::run(args),
         Command::Passwd(args) => commands::passwd::run(args),
         Command::RotateKey(args) => commands::rotate_key::run(args),
         Command::Check(args) => commands::check::run(args),

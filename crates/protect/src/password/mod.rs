@@ -1,5 +1,4 @@
-//! User names, passwords and one-time codes: the password file, the hashes in it, and their verification as a bounded
-//! job.
+//! User names and passwords: the password file, the hashes in it, and their verification as a bounded job.
 
 pub(crate) mod edit;
 mod file;
@@ -9,8 +8,7 @@ mod job;
 pub use edit::{DeleteOutcome, Edit};
 pub use file::{FILE_BYTES_MAX, LINES_MAX, PasswordFile, User};
 pub use hash::{Argon2Params, StoredHash};
-pub(crate) use job::CodeWork;
-pub use job::{HashJob, Unproven};
+pub use job::HashJob;
 
 use crate::Error;
 

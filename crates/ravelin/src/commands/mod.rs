@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 pub mod client;
+pub mod ctl;
 pub mod init;
 pub mod passwd;
 pub mod publish;

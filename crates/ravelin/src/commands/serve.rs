@@ -1,6 +1,7 @@
 //! `ravelin serve`: runs the broker until it is told to stop.
 
 use anyhow::Context;
+use ravelin_console::Console;
 use ravelin_node::config::{Config, ConfigErrors};
 use ravelin_node::{Node, run as run_node};
 use std::io::Write;
@@ -51,6 +52,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let workers = args.workers;
     let load = move || load(&path, workers);
     let node = Node::start(load()?)?;
+    // It answers until the node has stopped, and says then that it has.
+    let _console = match Console::start(node.control()) {
+        Ok(console) => console,
+        Err(error) => {
+            node.shutdown()?;
+            return Err(error.into());
+        }
+    };
     run_node(node, load)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,165 @@
+//! `ravelin ctl`: administers a running node over its control lane.
+//!
+//! Thin: each subject is a file with its subcommands; [`Ctl`] is the connection and the form of the output. A new subject
+//! is a file here and a line in [`Command`] and [`run`].
+
+mod clients;
+mod connection;
+mod events;
+mod limits;
+mod node;
+mod table;
+mod tokens;
+
+pub use connection::ConnectionArgs;
+use ravelin_console::client::{Client, ClientError};
+use ravelin_console::page::Listing;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::process::ExitCode;
+use table::Table;
+
+/// The exit code of wrong usage, as clap has it.
+const EXIT_USAGE: u8 = 2;
+/// The exit code of a node that cannot be reached.
+const EXIT_UNREACHABLE: u8 = 3;
+
+const EXAMPLES: &str = "\
+Examples:
+  ravelin ctl status --dir plant
+  ravelin ctl clients list --dir plant --json
+  ravelin ctl clients disconnect meter-7 --dir plant
+  ravelin ctl tokens create prometheus --role viewer --dir plant
+  RAVELIN_URL=https://bus:8886 RAVELIN_CA=ca.crt RAVELIN_TOKEN=ravelin_... ravelin ctl status
+
+The node is found by --dir (a deployment that `ravelin init` made; its admin's certificate is used), or by --url with --ca and
+a certificate or a token. RAVELIN_DIR, RAVELIN_URL, RAVELIN_CA, RAVELIN_CERT, RAVELIN_KEY and RAVELIN_TOKEN say the same.
+
+Exit codes: 0 done, 1 the node refused, 2 wrong usage, 3 the node cannot be reached.";
+
+/// Administer a running node.
+#[derive(clap::Args)]
+#[command(arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// Print JSON instead of a table
+    #[arg(long, global = true, help_heading = "Output")]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Node(node::Command),
+    /// See clients, their sessions and subscriptions; disconnect them
+    Clients(clients::Args),
+    /// See the recent events, and those to come
+    Events(events::Args),
+    /// See every limit, and how near the node is to it
+    Limits(limits::Args),
+    /// Make, list and revoke API tokens
+    Tokens(tokens::Args),
+}
+
+/// The connection, and how to print.
+pub struct Ctl {
+    pub client: Client,
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let result = connect(&args).and_then(|ctl| match args.command {
+        Command::Node(command) => node::run(&ctl, command),
+        Command::Clients(args) => clients::run(&ctl, args),
+        Command::Events(args) => events::run(&ctl, args),
+        Command::Limits(args) => limits::run(&ctl, args),
+        Command::Tokens(args) => tokens::run(&ctl, args),
+    });
+    match result {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            eprintln!("ravelin ctl: {}", table::plain(&error.to_string()));
+            Ok(ExitCode::from(match error {
+                ClientError::Usage(_) => EXIT_USAGE,
+                ClientError::Unreachable { .. } => EXIT_UNREACHABLE,
+                _ => 1,
+            }))
+        }
+    }
+}
+
+fn connect(args: &Args) -> Result<Ctl, ClientError> {
+    Ok(Ctl { client: Client::new(&args.connection.target()?)?, json: args.json })
+}
+
+impl Ctl {
+    /// Prints a value: as JSON, or as `table` shows it.
+    pub fn print<T: Serialize>(&self, value: &T, table: impl FnOnce(&T) -> Table) {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+        } else {
+            print!("{}", table(value));
+        }
+    }
+
+    /// Says that an order was carried out.
+    pub fn done(&self, what: &str) {
+        if self.json {
+            println!("{}", serde_json::json!({ "done": what }));
+        } else {
+            println!("{}", table::plain(what));
+        }
+    }
+
+    /// All items of a list, page by page; at most `max` of them.
+    pub fn all<T: DeserializeOwned>(&self, path: &str, max: usize) -> Result<Vec<T>, ClientError> {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let (mut items, mut after) = (Vec::new(), String::new());
+        loop {
+            let limit = (max - items.len()).clamp(1, 1000);
+            let page: Listing<T> = self.client.get(&format!("{path}{separator}limit={limit}{after}"))?;
+            items.extend(page.items);
+            match page.next {
+                Some(next) if items.len() < max => after = format!("&after={next}"),
+                _ => return Ok(items),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, Parser};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn leaves(command: &clap::Command, path: &str, found: &mut Vec<(String, String)>) {
+        if command.get_subcommands().next().is_none() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            found.push((path.into(), help));
+        }
+        for sub in command.get_subcommands() {
+            leaves(sub, &format!("{path} {}", sub.get_name()), found);
+        }
+    }
+
+    #[test]
+    fn every_command_is_well_formed_and_has_an_example() {
+        Line::command().debug_assert();
+        let mut found = Vec::new();
+        leaves(&Line::command(), "ravelin ctl", &mut found);
+        assert!(found.len() > 10);
+        for (path, help) in found {
+            assert!(help.contains(&path), "`{path}` has no example of itself");
+        }
+    }
+}
