@@ -8,13 +8,25 @@ use ravelin_fuzz::broker::records;
 use ravelin_fuzz::protect::{CLIENT_NONCE, PASSWORD, SERVER_NONCE, USER, verifier};
 use ravelin_mqtt::*;
 use ravelin_protect::Secret;
-use ravelin_protect::scram::{ClientFirst, ScramClient, ScramServer};
+use ravelin_protect::scram::{ClientFirst, Mechanism, ScramClient, ScramServer};
 
 fn main() {
     store();
+    audit();
     protect();
     node();
     broker();
+}
+
+fn audit() {
+    use ravelin_audit::testing;
+    for (name, bytes) in testing::seeds() {
+        save("audit", name, &bytes);
+    }
+    for place in [0_u16, 20, 130, 144, 300, 700, 1500] {
+        let [low, high] = place.to_le_bytes();
+        save("audit", &format!("patch-{place}"), &[low, high, 0xFF, 0, 1]);
+    }
 }
 
 fn store() {
@@ -42,7 +54,8 @@ fn protect() {
         save("access_rules", name, text.as_bytes());
     }
     let password = || Secret::new(PASSWORD);
-    let (mut client, first) = ScramClient::begin(USER, password(), CLIENT_NONCE).expect("a good user");
+    let (mut client, first) =
+        ScramClient::begin(Mechanism::Sha256, USER, password(), CLIENT_NONCE).expect("a good user");
     let read = ClientFirst::parse(&first).expect("the client's first message");
     let (server, server_first) =
         ScramServer::begin(read, verifier(), true, SERVER_NONCE).expect("a good nonce");

@@ -6,6 +6,7 @@
 //!
 //! A new target: a function in the module of its crate, a line in [`TARGETS`], seeds in `corpus/{target}/`.
 
+pub mod audit;
 pub mod broker;
 pub mod mqtt;
 pub mod node;
@@ -25,11 +26,14 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("text", mqtt::text),
     ("topic", mqtt::topic),
     ("store", store::store),
+    ("audit", audit::audit),
     ("passwords", protect::passwords),
     ("access_rules", protect::access_rules),
     ("scram_server", protect::scram_server),
     ("scram_client", protect::scram_client),
     ("certificate", protect::certificate),
+    ("token", protect::token),
+    ("key_set", protect::key_set),
     ("configuration", node::configuration),
     ("websocket_handshake", node::websocket_handshake),
     ("websocket_frames", node::websocket_frames),

@@ -1,9 +1,17 @@
 //! Targets for identities and rules, `ravelin-protect`.
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ravelin_event::Principal;
 use ravelin_protect::access::Action;
+use ravelin_protect::jwt::{
+    Algorithm, ClaimNames, Issuer, IssuerSettings, KEY_SET_BYTES_MAX, KeyCell, KeySet, TOKEN_BYTES_MAX,
+};
 use ravelin_protect::password::check_user;
-use ravelin_protect::scram::{ClientFirst, MESSAGE_BYTES_MAX, ScramClient, ScramServer, ScramVerifier};
+use ravelin_protect::scram::{
+    ClientFirst, MESSAGE_BYTES_MAX, Mechanism, ScramClient, ScramServer, ScramVerifier,
+};
 use ravelin_protect::*;
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
@@ -17,7 +25,7 @@ pub fn passwords(data: &[u8]) {
     };
     let written = written(&file);
     let lines = text.lines().filter(|line| !line.starts_with('#')).count();
-    assert_eq!(written.lines().count(), lines, "a line is a hash or a verifier");
+    assert_eq!(written.lines().count(), lines, "a line is a hash, a verifier or a secret");
     let again = PasswordFile::parse(&written, "written").expect("what was accepted is accepted again");
     assert_eq!(self::written(&again), written);
     assert!(file.user("nobody:here").is_none());
@@ -30,8 +38,11 @@ fn written(file: &PasswordFile) -> String {
         if let Some(hash) = &user.password {
             let _ = writeln!(text, "{name}:{hash}");
         }
-        if let Some(verifier) = &user.scram {
+        for verifier in Mechanism::ALL.into_iter().filter_map(|mechanism| user.scram(mechanism)) {
             let _ = writeln!(text, "{name}:{verifier}");
+        }
+        if let Some(totp) = &user.totp {
+            let _ = writeln!(text, "{name}:{}", *totp.to_entry());
         }
     }
     text
@@ -88,7 +99,10 @@ pub const SERVER_NONCE: &str = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
 pub fn verifier() -> Arc<ScramVerifier> {
     static VERIFIER: LazyLock<Arc<ScramVerifier>> = LazyLock::new(|| {
         let password = Secret::new(PASSWORD);
-        Arc::new(ScramVerifier::create_with(&password, &[7; 16], 4096).expect("a good password and salt"))
+        Arc::new(
+            ScramVerifier::create_with(Mechanism::Sha256, &password, &[7; 16], 4096)
+                .expect("a good password and salt"),
+        )
     });
     VERIFIER.clone()
 }
@@ -119,7 +133,8 @@ pub fn scram_client(data: &[u8]) {
     if text.split(",i=").nth(1).is_some_and(|count| count.parse::<u32>().is_ok_and(|count| count > 5000)) {
         return;
     }
-    let (mut client, _) = ScramClient::begin(USER, Secret::new(PASSWORD), CLIENT_NONCE).expect("a good user");
+    let (mut client, _) = ScramClient::begin(Mechanism::Sha256, USER, Secret::new(PASSWORD), CLIENT_NONCE)
+        .expect("a good user");
     let proof = client.prove(first);
     if let Ok(proof) = &proof {
         assert!(proof.starts_with(b"c=biws,r="));
@@ -146,4 +161,64 @@ pub fn certificate(data: &[u8]) {
         assert!(!identity.contains(['+', '#']) && !identity.contains(char::is_control), "{identity:?}");
         assert!(from == IdentityFrom::SanUri || check_identity(&identity).is_ok(), "{identity:?}");
     }
+}
+
+/// The time of the token targets, in seconds since the Unix epoch.
+pub const NOW_S: u64 = 1_800_000_000;
+
+/// An issuer whose private key is known to this target, so that it can sign what it is given.
+fn issuer() -> &'static (Ed25519KeyPair, Issuer) {
+    static ISSUER: LazyLock<(Ed25519KeyPair, Issuer)> = LazyLock::new(|| {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a seed of 32 bytes");
+        let x = URL_SAFE_NO_PAD.encode(pair.public_key());
+        let set = format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"a","x":"{x}"}}]}}"#);
+        let keys = KeyCell::default();
+        keys.set(KeySet::parse(set.as_bytes()).expect("a good key set"), NOW_S);
+        let text = |text: &str| Some(text.to_string());
+        let settings = IssuerSettings {
+            issuer: "joe".into(),
+            audience: vec!["ravelin".into()],
+            algorithms: Algorithm::ALL.into(),
+            leeway_s: 30,
+            lifetime_max_s: 86_400,
+            keys_url: None,
+            keys_age_max_s: 0,
+            claims: ClaimNames {
+                client_id: text("c"),
+                class: text("k"),
+                groups: text("g"),
+                ..ClaimNames::default()
+            },
+        };
+        (pair, Issuer::new(settings, keys))
+    });
+    &ISSUER
+}
+
+/// A token; or, in two lines, a header and claims, which are then signed by a key that is trusted.
+pub fn token(data: &[u8]) {
+    let (pair, issuer) = issuer();
+    let issuers = std::slice::from_ref(issuer);
+    let (header, claims) = halves(data);
+    if claims.is_empty() {
+        assert!(Issuer::verify(issuers, data, NOW_S).is_err(), "a token is accepted that we did not sign");
+        return;
+    }
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(pair.sign(signed.as_bytes())));
+    let Ok((said, _)) = Issuer::verify(issuers, token.as_bytes(), NOW_S) else { return };
+    assert!(token.len() <= TOKEN_BYTES_MAX);
+    assert!(check_identity(&said.identity).is_ok(), "{:?}", said.identity);
+    assert!(said.client_id.is_some_and(|id| !id.is_empty()), "the claim that binds is there");
+    assert!(said.until_s > NOW_S && said.until_s <= NOW_S + 86_400 + 60, "{}", said.until_s);
+    let mut other = token.into_bytes();
+    other[2] ^= 1;
+    assert!(Issuer::verify(issuers, &other, NOW_S).is_err(), "another header under the same signature");
+}
+
+/// A JSON Web Key Set.
+pub fn key_set(data: &[u8]) {
+    let Ok(set) = KeySet::parse(data) else { return };
+    assert!(data.len() <= KEY_SET_BYTES_MAX && !set.is_empty() && set.len() <= 64);
+    assert!(KeySet::parse(data).is_ok_and(|again| again == set));
 }

@@ -8,9 +8,12 @@ use ravelin_fuzz::{TARGETS, Target};
 const MUTATIONS: usize = 100_000;
 const FEWER_MUTATIONS: &[(&str, usize)] = &[
     ("store", 10_000),
+    ("audit", 1_500),
     ("scram_server", 50_000),
     ("scram_client", 500),
     ("configuration", 10_000),
+    ("token", 10_000),
+    ("key_set", 10_000),
     ("websocket_handshake", 20_000),
     ("broker_restore", 10_000),
     ("broker_frames", 5_000),

@@ -116,6 +116,15 @@ events! {
     }
     /// The node's memory has come near its ceiling, or fallen again: what it does about it.
     MemoryStage = "node.memory", Warn { stage: &'static str, used_bytes: u64, ceiling_bytes: u64, does: String, }
+    /// What exactly was wrong with what a client presented: a token, a one-time code, a certificate, its class.
+    CredentialRefused = "credential.refused", Warn {
+        address: SocketAddr, client_id: Option<String>, identity: Option<String>, credential: &'static str,
+        what: String,
+    }
+    /// The keys of an issuer of tokens were fetched and are others than before.
+    IssuerKeysChanged = "issuer.keys_changed", Info { issuer: String, keys: u64, }
+    /// The keys of an issuer of tokens could not be fetched; what was fetched last counts until it is too old.
+    IssuerKeysStale = "issuer.keys_stale", Warn { issuer: String, error: String, age_s: Option<u64>, trusted: bool, }
     /// Events of one kind from one address were left out to protect the log.
     Suppressed = "log.suppressed", Info { id: String, address: Option<SocketAddr>, count: u64, }
     /// A client connected.

@@ -34,6 +34,14 @@ pub enum Refusal {
     BadCertificate,
     /// The certificate's identity may not use this Client Identifier or User Name.
     IdentityMismatch,
+    /// The second factor that is demanded beside a certificate is missing, wrong or used up.
+    SecondFactor,
+    /// The token is not accepted.
+    BadToken,
+    /// The identity is disabled.
+    Disabled,
+    /// The identity is in a class that does not exist.
+    UnknownClass,
     /// The authentication method is not offered.
     BadAuthenticationMethod,
     /// An access rule (or the absence of one) forbids it.
@@ -109,6 +117,8 @@ pub enum DisconnectCause {
     LimitExceeded,
     /// A rule, a reload or an operator ended it.
     Administrative,
+    /// What the client had proven itself with has expired.
+    Expired,
     /// The node is shutting down.
     Shutdown,
     /// An internal error, contained to this connection.

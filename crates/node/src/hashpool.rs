@@ -1,9 +1,9 @@
-//! The threads that verify passwords. Bounded in threads and in waiting jobs: hashing is dear by design, and a flood
+//! The threads that verify passwords and one-time codes. Bounded in threads and in waiting jobs: hashing is dear by design, and a flood
 //! of log-ins (attack 24) must cost neither the shards nor more memory than a few hashes.
 
 use crate::shard::mailbox::{Mail, Mailbox};
 use crate::shard::slab::Key;
-use ravelin_protect::{HashJob, Pending};
+use ravelin_protect::{HashJob, Pending, Unproven};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,7 +45,7 @@ fn work(receiver: &Mutex<Receiver<Job>>) {
         let job = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { key, hash, pending, home }) = job else { return };
         // A job that panics is a log-in that failed.
-        let verified = catch_unwind(AssertUnwindSafe(|| hash.run())).unwrap_or(false);
-        home.post(Mail::Hashed(key, pending, verified));
+        let result = catch_unwind(AssertUnwindSafe(|| hash.run())).unwrap_or(Err(Unproven::Wrong));
+        home.post(Mail::Hashed(key, pending, result));
     }
 }

@@ -334,7 +334,9 @@ impl Suppressor {
     /// Whether to log `event`.
     pub fn admit(&mut self, event: &Event) -> bool {
         let address = match event {
-            Event::ConnectionRefused { address, .. } => Some(*address),
+            Event::ConnectionRefused { address, .. } | Event::CredentialRefused { address, .. } => {
+                Some(*address)
+            }
             Event::PublishRefused { address, .. }
             | Event::SubscribeRefused { address, .. }
             | Event::WillRefused { address, .. }

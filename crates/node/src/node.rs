@@ -1,7 +1,9 @@
 //! A running node: what is opened on start, in which order, and closed again.
 
 use crate::config::{Config, Diagnostic, LogFormat};
-use crate::control::{Changed, Control, Inner, Loading, Records, RecordsThread, WatchQueue, WatchThread};
+use crate::control::{
+    Changed, Control, Inner, Loading, Records, RecordsThread, Tree, WatchQueue, WatchThread,
+};
 use crate::error::Error;
 use crate::hashpool::HashPool;
 use crate::ladder::{Ladder, LadderCounters};
@@ -84,6 +86,7 @@ impl Node {
         let mailboxes: Arc<[_]> = mailboxes.into();
         let figures: Arc<[Arc<Mutex<Figures>>]> = (0..shards).map(|_| Arc::default()).collect();
         let met = Arc::new(Barrier::new(shards));
+        let (watched, tree) = (WatchQueue::new(), Tree::new());
         let mut starting = Vec::new();
         for (id, poll) in polls.into_iter().enumerate() {
             let (records, records_receiver) = sync_channel(REPLAY_BATCHES_MAX);
@@ -97,6 +100,8 @@ impl Node {
                 ladder: Arc::clone(&ladder),
                 hash_pool: hash_pool.clone(),
                 sink: sink.clone(),
+                watch: Arc::clone(&watched),
+                requests: tree.requests(),
                 figures: Arc::clone(&figures[id]),
                 random: u64::from_le_bytes(ravelin_protect::random()?),
                 records: records_receiver,
@@ -117,7 +122,8 @@ impl Node {
             ladder,
             sink: sink.clone(),
             records: Records::new(loading),
-            watch: WatchQueue::new(),
+            watch: watched,
+            tree,
             policy: Mutex::new(policy),
             config: tokio::sync::watch::Sender::new(Arc::new(config)),
             addresses: std::mem::take(&mut bound.addresses),
@@ -210,7 +216,10 @@ impl Node {
         control.0.sink.set_level(config.log.level);
         control.change_policy(Changed::Everything, |policy| {
             let programme = policy.programme.clone();
-            *policy = reload::policy(&config, files, usize::from(control.shards()), programme);
+            let mut next = reload::policy(&config, files, usize::from(control.shards()), programme);
+            // One-time codes that were used stay used, and keys that were fetched need not be fetched again.
+            next.authenticator = next.authenticator.after(&policy.authenticator);
+            *policy = next;
         });
         control.0.config.send_replace(Arc::new(config));
         Ok(())
@@ -237,6 +246,7 @@ impl Node {
                 Err(_) => failed = Some(Error::ThreadEnded { thread: "a shard" }),
             }
         }
+        self.control.0.tree.stop();
         // What the shards told last may still be recorded.
         self.watch.stop();
         self.records.stop();

@@ -2,7 +2,7 @@
 
 use crate::config::Network;
 use crate::ws::handshake::Rules;
-use ravelin_broker::{Authorizer, Publishing, Subscribing};
+use ravelin_broker::{Authorizer, Publishing, Subscribing, Watch};
 use ravelin_event::Principal;
 use ravelin_protect::{AccessRules, Authenticator, ListenerPolicy, Trust};
 use rustls::ServerConfig;
@@ -17,6 +17,8 @@ pub(crate) struct Policy {
     /// For one shard.
     pub core: ravelin_broker::Limits,
     pub shell: ShellLimits,
+    /// Which topics somebody looks on at.
+    pub watches: Watches,
     /// What was administered while the node ran. A reload of the files leaves it as it is.
     pub programme: Programme,
 }
@@ -49,19 +51,49 @@ pub(crate) struct ShellLimits {
     pub stall_timeout_ms: u64,
 }
 
-/// The access rules, as the core asks for them.
-pub(crate) struct Rights(pub Arc<AccessRules>);
+/// Topics at which somebody looks on, or for which there is a limit.
+#[derive(Clone, Default)]
+pub(crate) struct Watches(Vec<(Box<str>, Watch)>);
+
+impl Watches {
+    /// Whatever is published to a topic that matches `filter` is also for `watch`. Of several limits the first counts.
+    pub fn add(&mut self, filter: &str, watch: Watch) {
+        self.0.push((filter.into(), watch));
+    }
+
+    /// Asked once for each route, not for each message.
+    fn of(&self, topic: &str) -> Watch {
+        let matching = self.0.iter().filter(|(filter, _)| ravelin_mqtt::matches(filter, topic));
+        matching.fold(Watch::NONE, |all, (_, watch)| all | *watch)
+    }
+}
+
+/// What a policy says of rights, as the core asks for it.
+pub(crate) struct Rights {
+    access: Arc<AccessRules>,
+    watches: Watches,
+}
+
+impl Rights {
+    pub fn of(policy: &Policy) -> Rights {
+        Rights { access: Arc::clone(&policy.access), watches: policy.watches.clone() }
+    }
+}
 
 impl Authorizer for Rights {
     fn may_publish(&self, who: &Principal, what: &Publishing<'_>) -> bool {
-        self.0.may_publish(who, what.topic)
+        self.access.may_publish(who, what.topic)
     }
 
     fn may_subscribe(&self, who: &Principal, what: &Subscribing<'_>) -> bool {
-        self.0.may_subscribe(who, what.filter)
+        self.access.may_subscribe(who, what.filter)
     }
 
     fn may_receive(&self, who: &Principal, topic: &str) -> bool {
-        self.0.may_receive(who, topic)
+        self.access.may_receive(who, topic)
+    }
+
+    fn watch(&self, topic: &str) -> Watch {
+        self.watches.of(topic)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Files, Limits, Listener};
 use crate::ladder::LadderLimits;
-use crate::policy::{Entrance, Policy, Programme, ShellLimits};
+use crate::policy::{Entrance, Policy, Programme, ShellLimits, Watches};
 use crate::ws::handshake::Rules;
 use ravelin_mqtt::DecodeLimits;
 use ravelin_protect::LockoutLimits;
@@ -31,8 +31,14 @@ pub(crate) fn policy(config: &Config, files: Files, shards: usize, programme: Pr
         entrances: entrances.collect(),
         core: core_limits(&config.limits, shards),
         shell: shell_limits(&config.limits),
+        watches: watches(config),
         programme,
     }
+}
+
+/// Who looks on at which topics. Each subject adds its filters.
+fn watches(_config: &Config) -> Watches {
+    Watches::default()
 }
 
 /// Why a configuration cannot take effect without a restart.

@@ -257,7 +257,7 @@ fn a_stalled_handshake_ends_at_the_deadline() {
 #[test]
 fn a_scram_exchange_proves_both_sides_and_can_be_repeated() {
     use ravelin_mqtt::{Auth, ReasonCode, encode_auth};
-    use ravelin_protect::scram::ScramClient;
+    use ravelin_protect::scram::{Mechanism, ScramClient};
     let plant = Plant::new();
     let (node, log) = start(plant.config());
     let mut client = Client::new(stream(&node, 1, plant.client_config(None).into()), Version::V5);
@@ -269,6 +269,7 @@ fn a_scram_exchange_proves_both_sides_and_can_be_repeated() {
     };
     for round in 0..2 {
         let (mut exchange, first) = ScramClient::begin(
+            Mechanism::Sha256,
             "alice",
             Secret::new("secret"),
             &format!("nonce-of-round-{round}-long-enough"),

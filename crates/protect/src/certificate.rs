@@ -2,9 +2,10 @@
 
 use crate::IdentityFrom;
 use aws_lc_rs::digest;
+use ravelin_event::CertificateAttributes;
 use std::sync::Arc;
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{AttributeTypeAndValue, FromDer, X509Certificate};
 
 /// Longest identity, in bytes.
 const IDENTITY_BYTES_MAX: usize = 256;
@@ -24,6 +25,7 @@ pub struct CertificateFacts {
     dns: Vec<Result<String, IdentityError>>,
     uris: Vec<Result<String, IdentityError>>,
     emails: Vec<Result<String, IdentityError>>,
+    attributes: Arc<CertificateAttributes>,
 }
 
 /// Why a certificate gives no identity.
@@ -70,6 +72,7 @@ impl CertificateFacts {
             dns: Vec::new(),
             uris: Vec::new(),
             emails: Vec::new(),
+            attributes: Arc::default(),
         };
         for name in certificate.subject().iter_common_name() {
             facts.common_names.push(name.as_str().map(str::to_owned).map_err(|_| IdentityError::Encoding));
@@ -91,7 +94,41 @@ impl CertificateFacts {
             }
         }
         let names = facts.common_names.len() + facts.dns.len() + facts.uris.len() + facts.emails.len();
-        if names > NAMES_MAX { Err(IdentityError::TooMany) } else { Ok(facts) }
+        if names > NAMES_MAX {
+            return Err(IdentityError::TooMany);
+        }
+        facts.attributes = Arc::new(facts.read_attributes(&certificate));
+        Ok(facts)
+    }
+
+    /// A name that is there twice, or that could change the meaning of a rule or of a log line, is not there: a rule that
+    /// needs it does not match.
+    fn read_attributes(&self, certificate: &X509Certificate<'_>) -> CertificateAttributes {
+        fn one<'n, 'a: 'n>(mut names: impl Iterator<Item = &'n AttributeTypeAndValue<'a>>) -> Option<String> {
+            let name = names.next()?.as_str().ok()?;
+            (names.next().is_none() && check_text(name).is_ok()).then(|| name.to_owned())
+        }
+        let plain = |names: &[Result<String, IdentityError>]| {
+            names.iter().flatten().filter(|name| check_text(name).is_ok()).cloned().collect()
+        };
+        let subject = certificate.subject();
+        CertificateAttributes {
+            common_name: one(subject.iter_common_name()),
+            organization: one(subject.iter_organization()),
+            organizational_unit: one(subject.iter_organizational_unit()),
+            country: one(subject.iter_country()),
+            serial: self.serial.clone(),
+            issuer: certificate.issuer().to_string(),
+            dns: plain(&self.dns),
+            uri: plain(&self.uris),
+            email: plain(&self.emails),
+            not_after_s: self.not_after_s,
+        }
+    }
+
+    /// What it says, for access rules and the inventory.
+    pub fn attributes(&self) -> Arc<CertificateAttributes> {
+        self.attributes.clone()
     }
 
     /// The identity that the certificate gives its holder.
@@ -102,6 +139,8 @@ impl CertificateFacts {
             IdentityFrom::SanDns => &self.dns,
             IdentityFrom::SanUri => &self.uris,
             IdentityFrom::SanEmail => &self.emails,
+            // The certificate itself gives no name.
+            IdentityFrom::Fingerprint => return Err(IdentityError::Missing),
         };
         let name = names.first().ok_or(IdentityError::Missing)?.as_ref().map_err(|error| *error)?;
         match from {

@@ -1,11 +1,12 @@
-//! Who may connect and do what: passwords, certificates, SCRAM, access rules, private CA.
+//! Who may connect and do what: passwords, certificates, one-time codes, SCRAM, tokens, access rules, private
+//! CA.
 //!
 //! * [`Authenticator`] turns a connection attempt into a [`Principal`](ravelin_event::Principal) or a refusal, by the
 //!   policy of the listener. It is an immutable snapshot: a reload builds another one and swaps it in.
 //! * [`AccessRules`] says what a principal may publish, receive and subscribe to.
 //! * [`Directory`] has the identities, groups, roles and classes that are administered while the node runs.
-//! * [`PasswordFile`], [`scram`], [`CertificateFacts`] are what the authenticator knows.
 //! * [`Bans`], [`Lockout`] and [`rates`] say who may not even try, who must wait, and how much is too much.
+//! * [`PasswordFile`], [`scram`], [`totp`], [`jwt`], [`CertificateFacts`] are what the authenticator knows.
 //! * [`pki`] issues certificates, [`Trust`] says which are accepted, [`tls`] makes the configuration of a listener.
 //!
 //! No socket, no thread, no clock: files are read when asked to, time and random bytes are arguments where a test
@@ -18,6 +19,7 @@ mod certificate;
 pub mod directory;
 mod error;
 pub mod file;
+pub mod jwt;
 pub mod lockout;
 mod network;
 pub mod password;
@@ -29,19 +31,23 @@ pub mod scram;
 mod secret;
 pub mod table;
 pub mod tls;
+pub mod totp;
 pub mod trust;
 pub mod units;
 
 pub use access::AccessRules;
-pub use authenticate::{Attempt, Authenticator, Exchange, Pending, Step};
+pub use authenticate::{
+    Admission, Attempt, Authenticator, Denied, Exchange, Finding, Pending, Proof, Sources, Standing, Step,
+    TokenTerms, With,
+};
 pub use bans::{Ban, BanError, BanSubject, Bans};
 pub use certificate::{CertificateFacts, IdentityError, check_identity, hex};
 pub use directory::Directory;
 pub use error::{Error, FileError, FileErrors};
 pub use lockout::{Lockout, LockoutLimits};
 pub use network::{Network, address_key};
-pub use password::{HashJob, PasswordFile};
-pub use policy::{BindClientId, ClientCertificate, IdentityFrom, ListenerPolicy, Methods};
+pub use password::{HashJob, PasswordFile, Unproven};
+pub use policy::{BindClientId, ClientCertificate, IdentityFrom, ListenerPolicy, Methods, SecondFactor};
 pub use rights::Rights;
 pub use secret::{NodeSecret, Secret, random};
 pub use trust::Trust;

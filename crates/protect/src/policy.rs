@@ -1,5 +1,7 @@
 //! What a listener demands of whoever connects to it.
 
+use crate::scram::Mechanism;
+
 /// Whether a client must show a certificate in the TLS handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ClientCertificate {
@@ -24,6 +26,35 @@ pub enum IdentityFrom {
     SanUri,
     /// The first e-mail address of the Subject Alternative Name extension.
     SanEmail,
+    /// None: the Directory says which identity has the certificate with this SHA-256 fingerprint. One that it does not
+    /// know is refused.
+    Fingerprint,
+}
+
+/// What a client must prove beside its certificate, the less strict first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum SecondFactor {
+    /// Nothing: one proof is enough.
+    #[default]
+    None,
+    /// Its password, in CONNECT or by SCRAM.
+    Password,
+    /// A token of an issuer.
+    Token,
+    /// A one-time code, in the password field of CONNECT.
+    Totp,
+}
+
+impl SecondFactor {
+    /// The name, as configurations and classes have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            SecondFactor::None => "none",
+            SecondFactor::Password => "password",
+            SecondFactor::Token => "jwt",
+            SecondFactor::Totp => "totp",
+        }
+    }
 }
 
 /// Which Client Identifiers an identity may use.
@@ -61,6 +92,20 @@ pub struct Methods {
     pub password: bool,
     /// The `SCRAM-SHA-256` exchange of MQTT 5.0's enhanced authentication.
     pub scram_sha_256: bool,
+    /// The same with SHA-512.
+    pub scram_sha_512: bool,
+    /// A signed token, in the password field or by MQTT 5.0's enhanced authentication.
+    pub jwt: bool,
+}
+
+impl Methods {
+    /// Whether a member of the SCRAM family is offered.
+    pub fn scram(self, mechanism: Mechanism) -> bool {
+        match mechanism {
+            Mechanism::Sha256 => self.scram_sha_256,
+            Mechanism::Sha512 => self.scram_sha_512,
+        }
+    }
 }
 
 /// What a listener demands of whoever connects to it. The default admits nobody.
@@ -74,6 +119,8 @@ pub struct ListenerPolicy {
     pub bind_client_id: BindClientId,
     /// How a client can authenticate.
     pub methods: Methods,
+    /// What every client must prove beside its certificate. The class of an identity can demand more, not less.
+    pub second_factor: SecondFactor,
     /// Whether a client that presents nothing is let in as nobody.
     pub anonymous: bool,
 }

@@ -3,25 +3,39 @@
 use ravelin_event::{Principal, Refusal};
 use ravelin_mqtt::ReasonCode;
 use ravelin_protect::pki::{Ca, DAY};
-use ravelin_protect::scram::{METHOD, ScramClient, ScramVerifier};
+use ravelin_protect::scram::{Mechanism, ScramClient, ScramVerifier};
 use ravelin_protect::{
     Attempt, Authenticator, BindClientId, CertificateFacts, ClientCertificate, Exchange, IdentityFrom,
-    ListenerPolicy, Methods, NodeSecret, PasswordFile, Secret, Step,
+    ListenerPolicy, Methods, NodeSecret, PasswordFile, SecondFactor, Secret, Sources, Step,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::sync::{Arc, OnceLock};
 
 const NOW_S: u64 = 1_800_000_000;
+const METHOD: &str = "SCRAM-SHA-256";
 const MTLS: ListenerPolicy = ListenerPolicy {
     client_certificate: ClientCertificate::Required,
     identity_from: IdentityFrom::CommonName,
     bind_client_id: BindClientId::Equal,
-    methods: Methods { certificate: true, password: false, scram_sha_256: false },
+    methods: Methods {
+        certificate: true,
+        password: false,
+        scram_sha_256: false,
+        scram_sha_512: false,
+        jwt: false,
+    },
+    second_factor: SecondFactor::None,
     anonymous: false,
 };
 const MIXED: ListenerPolicy = ListenerPolicy {
     client_certificate: ClientCertificate::Optional,
-    methods: Methods { certificate: true, password: true, scram_sha_256: true },
+    methods: Methods {
+        certificate: true,
+        password: true,
+        scram_sha_256: true,
+        scram_sha_512: false,
+        jwt: false,
+    },
     ..MTLS
 };
 
@@ -33,11 +47,16 @@ fn facts(name: &str) -> CertificateFacts {
 }
 
 fn authenticator() -> Authenticator {
-    let password = Secret::new("correct horse");
-    let hash = ravelin_protect::password::StoredHash::create(&password).unwrap();
-    let scram = ScramVerifier::create_with(&password, b"salt of alice", 4096).unwrap();
-    let text = format!("alice:{hash}\nalice:{scram}\n");
-    Authenticator::new(Some(Arc::new(PasswordFile::parse(&text, "f").unwrap())), NodeSecret::new([3; 32]))
+    static KNOWN: OnceLock<Authenticator> = OnceLock::new();
+    let known = KNOWN.get_or_init(|| {
+        let password = Secret::new("correct horse");
+        let hash = ravelin_protect::password::StoredHash::create(&password).unwrap();
+        let scram = ScramVerifier::create_with(Mechanism::Sha256, &password, b"salt of alice", 4096).unwrap();
+        let text = format!("alice:{hash}\nalice:{scram}\n");
+        let passwords = Some(Arc::new(PasswordFile::parse(&text, "f").unwrap()));
+        Authenticator::new(Sources { passwords, ..Sources::default() }, NodeSecret::new([3; 32]))
+    });
+    known.clone()
 }
 
 fn attempt(client_id: &str) -> Attempt<'_> {
@@ -49,6 +68,7 @@ fn attempt(client_id: &str) -> Attempt<'_> {
         auth_method: None,
         auth_data: None,
         address: "192.0.2.1:5000".parse().unwrap(),
+        now_s: NOW_S,
     }
 }
 
@@ -63,9 +83,12 @@ const MISMATCH: End = End::Out(Refusal::IdentityMismatch, ReasonCode::NOT_AUTHOR
 
 fn end(step: Step) -> End {
     match step {
-        Step::Accept { principal, .. } => End::In(principal.identity.map(|identity| identity.to_string())),
-        Step::Refuse(why, code) => End::Out(why, code),
-        Step::Hash(job, pending) => end(pending.finish(job.run())),
+        Step::Accept(admission) => End::In(admission.principal.identity.map(|identity| identity.to_string())),
+        Step::Refuse(denied) => End::Out(denied.why, denied.reason),
+        Step::Hash(job, pending) => {
+            let result = job.run();
+            end(pending.finish(&authenticator(), result))
+        }
         Step::Challenge { .. } => panic!("a challenge"),
     }
 }
@@ -79,7 +102,9 @@ fn a_certificate_is_an_identity() {
     let (auth, alice) = (authenticator(), facts("alice"));
     let with = |certificate| Attempt { certificate, ..attempt("alice") };
     assert_eq!(end(auth.begin(&MTLS, with(Some(&alice)))), identity("alice"));
-    let Step::Accept { principal, .. } = auth.begin(&MTLS, with(Some(&alice))) else { panic!() };
+    let Step::Accept(admission) = auth.begin(&MTLS, with(Some(&alice))) else { panic!() };
+    let principal = admission.principal;
+    assert_eq!(principal.attributes.unwrap().common_name.as_deref(), Some("alice"));
     assert_eq!(principal.certificate.as_deref(), Some(&*alice.fingerprint));
     assert_eq!(alice.fingerprint.len(), 64);
     // A transport that forgot to ask for the certificate (Mosquitto's WebSocket did) lets nobody in.
@@ -147,7 +172,7 @@ fn a_password_is_verified_and_nothing_stands_in_for_it() {
     assert_eq!(end(auth.begin(&MIXED, other_id)), MISMATCH);
     // Where passwords are not offered, a right one is of no use.
     assert!(matches!(end(auth.begin(&MTLS, with(Some("alice"), Some(b"correct horse")))), End::Out(..)));
-    let none = Authenticator::new(None, NodeSecret::new([3; 32]));
+    let none = Authenticator::new(Sources::default(), NodeSecret::new([3; 32]));
     assert_eq!(end(none.begin(&MIXED, with(Some("alice"), Some(b"correct horse")))), BAD, "no password file");
 }
 
@@ -176,7 +201,7 @@ fn an_assigned_client_id_is_the_identitys_own() {
     let (auth, alice) = (authenticator(), facts("alice"));
     let ids: Vec<_> = (0..2)
         .map(|_| match auth.begin(&MTLS, Attempt { certificate: Some(&alice), ..attempt("") }) {
-            Step::Accept { principal, .. } => principal.client_id,
+            Step::Accept(admission) => admission.principal.client_id.clone(),
             _ => panic!(),
         })
         .collect();
@@ -194,14 +219,15 @@ fn challenge(auth: &Authenticator, policy: &ListenerPolicy, attempt: Attempt<'_>
 fn scram_lets_in_and_proves_the_server() {
     let auth = authenticator();
     let log_in = |user: &str, password: &str, client_id: &str| {
-        let (mut client, first) = ScramClient::begin(user, Secret::new(password), "nonce").unwrap();
+        let (mut client, first) =
+            ScramClient::begin(Mechanism::Sha256, user, Secret::new(password), "nonce").unwrap();
         let attempt = Attempt { auth_method: Some(METHOD), auth_data: Some(&first), ..attempt(client_id) };
         let (data, state) = challenge(&auth, &MIXED, attempt);
         let proof = client.prove(&data).unwrap();
-        match auth.proceed(state, &proof) {
-            Step::Accept { principal, auth_data } => {
-                client.verify(&auth_data.unwrap()).unwrap();
-                identity(&principal.identity.unwrap())
+        match state.proceed(&auth, &proof) {
+            Step::Accept(admission) => {
+                client.verify(admission.auth_data.as_deref().unwrap()).unwrap();
+                identity(admission.principal.identity.as_deref().unwrap())
             }
             other => end(other),
         }
@@ -240,15 +266,17 @@ fn re_authentication_keeps_the_identity() {
         address: Some("192.0.2.1:5000".parse().unwrap()),
         ..Principal::anonymous("meter")
     };
-    let (mut client, first) = ScramClient::begin("alice", Secret::new("correct horse"), "nonce").unwrap();
-    let Step::Challenge { data, state } = auth.begin_again(&MIXED, &current, METHOD, Some(&first)) else {
+    let (mut client, first) =
+        ScramClient::begin(Mechanism::Sha256, "alice", Secret::new("correct horse"), "nonce").unwrap();
+    let Step::Challenge { data, state } = auth.begin_again(&MIXED, &current, METHOD, Some(&first), NOW_S)
+    else {
         panic!()
     };
-    let Step::Accept { principal, .. } = state.proceed(&client.prove(&data).unwrap()) else { panic!() };
-    assert_eq!(principal, current);
+    let Step::Accept(admission) = state.proceed(&auth, &client.prove(&data).unwrap()) else { panic!() };
+    assert_eq!(admission.principal, current);
     let bob = Principal { identity: Some("bob".into()), ..current.clone() };
-    assert_eq!(end(auth.begin_again(&MIXED, &bob, METHOD, Some(&first))), MISMATCH);
+    assert_eq!(end(auth.begin_again(&MIXED, &bob, METHOD, Some(&first), NOW_S)), MISMATCH);
     let nobody = Principal { identity: None, ..current.clone() };
-    assert_eq!(end(auth.begin_again(&MIXED, &nobody, METHOD, Some(&first))), MISMATCH);
-    assert!(matches!(end(auth.begin_again(&MTLS, &current, METHOD, Some(&first))), End::Out(..)));
+    assert_eq!(end(auth.begin_again(&MIXED, &nobody, METHOD, Some(&first), NOW_S)), MISMATCH);
+    assert!(matches!(end(auth.begin_again(&MTLS, &current, METHOD, Some(&first), NOW_S)), End::Out(..)));
 }

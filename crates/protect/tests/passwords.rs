@@ -9,7 +9,7 @@ fn secret() -> NodeSecret {
 }
 
 fn verify(file: &PasswordFile, user: &str, password: &str) -> bool {
-    file.job(user, Secret::new(password), &secret()).run()
+    file.job(user, Secret::new(password), &secret()).run().is_ok()
 }
 
 #[test]
@@ -52,11 +52,14 @@ fn what_is_written_is_read_and_other_lines_are_kept() {
     edit.save().unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.starts_with(&format!("# ours\n{bob}\nalice:$argon2id$v=19$m=19456,t=2,p=1$")), "{text}");
-    assert_eq!(text.lines().count(), 5);
+    assert_eq!(text.lines().count(), 6);
     let file = PasswordFile::load(&path).unwrap();
     assert!(verify(&file, "alice", "battery staple") && !verify(&file, "alice", "correct horse"));
     assert!(verify(&file, "carol", "schlüssel"));
-    assert!(file.user("alice").unwrap().scram.is_some());
+    assert!(
+        file.user("alice").unwrap().scram_sha_256.is_some()
+            && file.user("alice").unwrap().scram_sha_512.is_some()
+    );
     let mut edit = Edit::open(&path).unwrap();
     assert_eq!(edit.delete("alice"), DeleteOutcome::Deleted);
     assert_eq!(edit.delete("alic"), DeleteOutcome::NoSuchUser);
@@ -150,7 +153,7 @@ fn an_unknown_user_costs_what_a_known_one_costs() {
     let time = |user: &str| {
         let job = file.job(user, Secret::new("wrong"), &secret());
         let start = std::time::Instant::now();
-        assert!(!job.run());
+        assert!(job.run().is_err());
         start.elapsed().as_secs_f64()
     };
     // The fastest of several, taken in turns: the machine has other things to do.

@@ -1,6 +1,6 @@
-//! SCRAM-SHA-256: the vector of RFC 7677, malformed messages, users that do not exist.
+//! SCRAM: the vector of RFC 7677, the same exchange with SHA-512, malformed messages, users that do not exist.
 
-use ravelin_protect::scram::{ClientFirst, ScramClient, ScramError, ScramServer, ScramVerifier};
+use ravelin_protect::scram::{ClientFirst, Mechanism, ScramClient, ScramError, ScramServer, ScramVerifier};
 use ravelin_protect::{NodeSecret, PasswordFile, Secret};
 use std::sync::Arc;
 
@@ -16,8 +16,14 @@ const CLIENT_FINAL: &str = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)
                             p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
 const SERVER_FINAL: &str = "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=";
 
+// The same exchange with SHA-512.
+const CLIENT_FINAL_512: &str = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+                                p=gMGXRcevScNtxZ6/8lQYpGtnsNAc3mGcmNomv+xnoOMw+3R2xNJdMNnzMlTN8PPC6wdp6dybEmDYXYTxwnYPJQ==";
+const SERVER_FINAL_512: &str =
+    "v=ZQnYEgWQMFmmsM8aQMF0nDDCy/AgCzkwk8CmMZYcMg0vSVlKDanekLtifDSeVGT4+5ZxXnJq199RVG2rR7N7Zw==";
+
 fn verifier(password: &str) -> Arc<ScramVerifier> {
-    Arc::new(ScramVerifier::create_with(&Secret::new(password), SALT, 4096).unwrap())
+    Arc::new(ScramVerifier::create_with(Mechanism::Sha256, &Secret::new(password), SALT, 4096).unwrap())
 }
 
 fn server(first: &str) -> ScramServer {
@@ -27,7 +33,8 @@ fn server(first: &str) -> ScramServer {
 
 #[test]
 fn the_exchange_of_rfc_7677() {
-    let (mut client, first) = ScramClient::begin("user", Secret::new("pencil"), CLIENT_NONCE).unwrap();
+    let (mut client, first) =
+        ScramClient::begin(Mechanism::Sha256, "user", Secret::new("pencil"), CLIENT_NONCE).unwrap();
     assert_eq!(first, CLIENT_FIRST.as_bytes());
     let parsed = ClientFirst::parse(&first).unwrap();
     assert_eq!(parsed.user, "user");
@@ -42,7 +49,8 @@ fn the_exchange_of_rfc_7677() {
 
 #[test]
 fn a_wrong_password_and_a_user_that_does_not_exist_fail_alike() {
-    let (mut client, first) = ScramClient::begin("user", Secret::new("pencils"), CLIENT_NONCE).unwrap();
+    let (mut client, first) =
+        ScramClient::begin(Mechanism::Sha256, "user", Secret::new("pencils"), CLIENT_NONCE).unwrap();
     let client_final = client.prove(SERVER_FIRST.as_bytes()).unwrap();
     assert_eq!(server(CLIENT_FIRST).finish(&client_final), Err(ScramError::Proof));
     // The right proof for a verifier that is not a user's.
@@ -53,11 +61,13 @@ fn a_wrong_password_and_a_user_that_does_not_exist_fail_alike() {
 
 #[test]
 fn a_server_that_does_not_know_the_password_is_noticed() {
-    let (mut client, _) = ScramClient::begin("user", Secret::new("pencil"), CLIENT_NONCE).unwrap();
+    let (mut client, _) =
+        ScramClient::begin(Mechanism::Sha256, "user", Secret::new("pencil"), CLIENT_NONCE).unwrap();
     client.prove(SERVER_FIRST.as_bytes()).unwrap();
     let forged = b"v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     assert_eq!(client.verify(forged), Err(ScramError::Proof));
-    let (client, _) = ScramClient::begin("user", Secret::new("pencil"), CLIENT_NONCE).unwrap();
+    let (client, _) =
+        ScramClient::begin(Mechanism::Sha256, "user", Secret::new("pencil"), CLIENT_NONCE).unwrap();
     assert_eq!(client.verify(SERVER_FINAL.as_bytes()), Err(ScramError::Malformed), "before any proof");
 }
 
@@ -118,7 +128,8 @@ fn malformed_proofs_are_refused() {
 #[test]
 fn a_client_refuses_what_a_server_must_not_ask() {
     let ask = |message: &str| {
-        let (mut client, _) = ScramClient::begin("user", Secret::new("pencil"), CLIENT_NONCE).unwrap();
+        let (mut client, _) =
+            ScramClient::begin(Mechanism::Sha256, "user", Secret::new("pencil"), CLIENT_NONCE).unwrap();
         client.prove(message.as_bytes()).err()
     };
     let salt = "W22ZaJ0SNY7soEsUEjb6gQ==";
@@ -134,12 +145,47 @@ fn users_cannot_be_probed() {
     let line = format!("alice:{}", verifier("pencil"));
     let file = PasswordFile::parse(&line, "f").unwrap();
     let secret = NodeSecret::new([1; 32]);
-    let (alice, known) = file.verifier("alice", &secret);
+    let (alice, known) = file.verifier(Mechanism::Sha256, "alice", &secret);
     assert!(known && alice.salt == SALT);
-    let (nobody, known) = file.verifier("nobody", &secret);
+    let (nobody, known) = file.verifier(Mechanism::Sha256, "nobody", &secret);
     assert!(!known);
     assert_eq!((nobody.iterations, nobody.salt.len()), (alice.iterations, alice.salt.len()));
-    assert!(nobody.salt == file.verifier("nobody", &secret).0.salt, "the same salt each time");
-    assert!(nobody.salt != file.verifier("somebody", &secret).0.salt, "and another for another user");
-    assert!(nobody.salt != file.verifier("nobody", &NodeSecret::new([2; 32])).0.salt);
+    assert!(
+        nobody.salt == file.verifier(Mechanism::Sha256, "nobody", &secret).0.salt,
+        "the same salt each time"
+    );
+    assert!(
+        nobody.salt != file.verifier(Mechanism::Sha256, "somebody", &secret).0.salt,
+        "and another for another user"
+    );
+    assert!(nobody.salt != file.verifier(Mechanism::Sha256, "nobody", &NodeSecret::new([2; 32])).0.salt);
+}
+
+/// An exchange with SHA-512 between this server and a client that was written down by another implementation: the
+/// figures are those of Python's hashlib and hmac over RFC 5802's formulas.
+#[test]
+fn the_exchange_with_sha_512_agrees_with_another_implementation() {
+    let verifier = ScramVerifier::create_with(Mechanism::Sha512, &Secret::new("pencil"), SALT, 4096).unwrap();
+    let (mut client, first) =
+        ScramClient::begin(Mechanism::Sha512, "user", Secret::new("pencil"), CLIENT_NONCE).unwrap();
+    let parsed = ClientFirst::parse(&first).unwrap();
+    let (server, server_first) = ScramServer::begin(parsed, Arc::new(verifier), true, SERVER_NONCE).unwrap();
+    assert_eq!((server_first.as_slice(), server.mechanism()), (SERVER_FIRST.as_bytes(), Mechanism::Sha512));
+    let client_final = client.prove(&server_first).unwrap();
+    assert_eq!(String::from_utf8(client_final.clone()).unwrap(), CLIENT_FINAL_512);
+    let server_final = server.finish(&client_final).unwrap();
+    assert_eq!(String::from_utf8(server_final.clone()).unwrap(), SERVER_FINAL_512);
+    client.verify(&server_final).unwrap();
+}
+
+#[test]
+fn the_two_mechanisms_do_not_stand_in_for_each_other() {
+    let verifier = ScramVerifier::create_with(Mechanism::Sha512, &Secret::new("pencil"), SALT, 4096).unwrap();
+    let parsed = ClientFirst::parse(CLIENT_FIRST.as_bytes()).unwrap();
+    let (server, _) = ScramServer::begin(parsed, Arc::new(verifier.clone()), true, SERVER_NONCE).unwrap();
+    assert_eq!(server.finish(CLIENT_FINAL.as_bytes()), Err(ScramError::Malformed), "a proof of 32 bytes");
+    let entry = verifier.to_string();
+    assert!(entry.parse::<ScramVerifier>().unwrap() == verifier);
+    let wrong = entry.replace("$scram-sha-512$", "$scram-sha-256$");
+    assert!(wrong.parse::<ScramVerifier>().is_err(), "keys of 64 bytes are not those of SHA-256");
 }

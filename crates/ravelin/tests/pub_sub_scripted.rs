@@ -6,7 +6,7 @@ use ravelin_mqtt::{
     encode_publish, encode_suback, peek,
 };
 use ravelin_protect::Secret;
-use ravelin_protect::scram::{ClientFirst, METHOD, ScramServer, ScramVerifier};
+use ravelin_protect::scram::{ClientFirst, Mechanism, ScramServer, ScramVerifier};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -304,23 +304,24 @@ fn the_brokers_disconnect_is_told_and_escaped() {
 }
 
 /// Plays the server of SCRAM; with `forged` it does not know the password and makes its last message up.
-fn scram(forged: bool) -> (Option<i32>, String, String) {
-    let (listener, child) = start(&["pub", "-t", "t", "-m", "x", "--scram", "-u", "meter", "-P", "pencil"]);
+fn scram(mechanism: Mechanism, option: &str, forged: bool) -> (Option<i32>, String, String) {
+    let (listener, child) = start(&["pub", "-t", "t", "-m", "x", option, "-u", "meter", "-P", "pencil"]);
     let mut peer = Peer::accept(&listener);
     let first = peer.read(|packet| {
         let Packet::Connect(connect) = packet else { panic!("{packet:?}") };
-        assert_eq!(connect.auth_method, Some(METHOD));
+        assert_eq!(connect.auth_method, Some(mechanism.name()));
         assert_eq!(connect.password, None, "the password must not be sent");
         connect.auth_data.unwrap().to_vec()
     });
     let verifier =
-        ScramVerifier::create_with(&Secret::new(*b"pencil"), b"a salt of some length", 4096).unwrap();
+        ScramVerifier::create_with(mechanism, &Secret::new(*b"pencil"), b"a salt of some length", 4096)
+            .unwrap();
     let first = ClientFirst::parse(&first).unwrap();
     let (server, challenge) =
         ScramServer::begin(first, Arc::new(verifier), true, "server-nonce-of-a-length").unwrap();
     let auth = Auth {
         reason: ReasonCode::CONTINUE_AUTHENTICATION,
-        method: Some(METHOD),
+        method: Some(mechanism.name()),
         data: Some(&challenge),
         ..Auth::default()
     };
@@ -332,7 +333,8 @@ fn scram(forged: bool) -> (Option<i32>, String, String) {
     let end = server.finish(&proof).unwrap();
     let made_up = b"v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_vec();
     let end = if forged { made_up } else { end };
-    let connack = ConnAck { auth_method: Some(METHOD), auth_data: Some(&end), ..ConnAck::default() };
+    let connack =
+        ConnAck { auth_method: Some(mechanism.name()), auth_data: Some(&end), ..ConnAck::default() };
     peer.write(|out| encode_connack(out, Version::V5, &connack));
     if !forged {
         peer.read(|packet| assert!(matches!(packet, Packet::Publish(_)), "{packet:?}"));
@@ -344,8 +346,14 @@ fn scram(forged: bool) -> (Option<i32>, String, String) {
 
 #[test]
 fn scram_proves_the_password_both_ways() {
-    assert_eq!(scram(false), (Some(0), String::new(), String::new()));
-    let (code, _, error) = scram(true);
+    for (mechanism, option) in [
+        (Mechanism::Sha256, "--scram"),
+        (Mechanism::Sha256, "--scram=sha-256"),
+        (Mechanism::Sha512, "--scram=sha-512"),
+    ] {
+        assert_eq!(scram(mechanism, option, false), (Some(0), String::new(), String::new()));
+    }
+    let (code, _, error) = scram(Mechanism::Sha512, "--scram=sha-512", true);
     assert_eq!(code, Some(1));
     assert!(error.contains("authentication failed"), "{error}");
 }

@@ -29,7 +29,7 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
 }
 
 /// A key that seals or opens, derived for one purpose. The module zeroes it on drop.
-pub(crate) struct SealingKey(LessSafeKey);
+pub struct SealingKey(LessSafeKey);
 
 impl SealingKey {
     /// HKDF-SHA-256 of `master` with `salt` and `info`.
@@ -41,8 +41,8 @@ impl SealingKey {
         Ok(SealingKey(LessSafeKey::new(UnboundKey::from(okm))))
     }
 
-    /// Encrypts `text` in place. The caller never uses a `counter` twice for one key.
-    pub(crate) fn seal(&self, counter: u64, aad: &[u8], text: &mut [u8]) -> Result<Tag, Error> {
+    /// Encrypts `text` in place; the tag goes behind it. The caller never uses a `counter` twice for one key.
+    pub fn seal(&self, counter: u64, aad: &[u8], text: &mut [u8]) -> Result<[u8; 16], Error> {
         let tag = self
             .0
             .seal_in_place_separate_tag(nonce(counter), Aad::from(aad), text)
@@ -51,7 +51,7 @@ impl SealingKey {
     }
 
     /// Decrypts ciphertext followed by its tag in place; `None` when it is not authentic.
-    pub(crate) fn open<'a>(&self, counter: u64, aad: &[u8], sealed: &'a mut [u8]) -> Option<&'a mut [u8]> {
+    pub fn open<'a>(&self, counter: u64, aad: &[u8], sealed: &'a mut [u8]) -> Option<&'a mut [u8]> {
         self.0.open_in_place(nonce(counter), Aad::from(aad), sealed).ok()
     }
 }

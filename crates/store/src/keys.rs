@@ -8,7 +8,7 @@
 
 use crate::{
     Error,
-    crypto::{self, Secret},
+    crypto::{self, SealingKey, Secret},
 };
 use std::{
     fmt,
@@ -35,6 +35,18 @@ impl fmt::Display for KeyId {
 impl fmt::Debug for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyId({self})")
+    }
+}
+
+impl KeyId {
+    /// Its bytes, as files name it.
+    pub fn to_bytes(self) -> [u8; 8] {
+        self.0
+    }
+
+    /// The id with these bytes.
+    pub fn from_bytes(bytes: [u8; 8]) -> KeyId {
+        KeyId(bytes)
     }
 }
 
@@ -103,6 +115,21 @@ impl Keys {
     pub fn generate() -> Result<Keys, Error> {
         let secret = Secret::random()?;
         Ok(Keys { path: None, keys: vec![(id_of(&secret)?, secret)] })
+    }
+
+    /// Keys that somebody else keeps, the current one first; there must be one. They are in no file.
+    pub fn kept_elsewhere(bytes: &[[u8; 32]]) -> Result<Keys, Error> {
+        if bytes.is_empty() {
+            return Err(Error::Crypto { operation: "find a key among none" });
+        }
+        Keys::fixed(bytes)
+    }
+
+    /// A key for the one `purpose`, derived from the master key `id` with `salt`; `None` when there is no such key. The
+    /// purposes of the store itself begin with "ravelin segment", "ravelin manifest" and "ravelin key id".
+    pub fn derive(&self, id: KeyId, salt: &[u8; 32], purpose: &str) -> Result<Option<SealingKey>, Error> {
+        let Some(secret) = self.secret(id) else { return Ok(None) };
+        SealingKey::derive(secret, salt, &[purpose.as_bytes()]).map(Some)
     }
 
     /// A known key, for tests.

@@ -41,6 +41,7 @@
 mod crypto;
 mod disk;
 mod error;
+mod frames;
 mod keys;
 mod layout;
 mod log;
@@ -59,8 +60,10 @@ pub mod testing;
 mod verify;
 mod writer;
 
+pub use crypto::SealingKey;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{Error, Refused};
+pub use frames::{FrameWriter, OpenedSegment, SegmentEnd, SegmentFrames, segment_file_name, segment_numbers};
 pub use keys::{KeyId, Keys};
 pub use options::{Durability, Options, Preallocate};
 pub use queue::{CheckpointId, Producer, Seq, push_record};

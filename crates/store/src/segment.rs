@@ -87,6 +87,11 @@ impl SegmentWriter {
         self.composed.offset
     }
 
+    /// The end of the last frame that was composed.
+    pub(crate) fn composed_link(&self) -> Link {
+        Link { segment: self.entry.segment, tag: self.composed.tag }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.composed.frames == 0
     }

@@ -2,13 +2,13 @@
 
 use crate::{
     Damage, DamageKind, Disk, Error, Keys, Report, TornTail,
-    crypto::{self, SealingKey, Tag},
+    crypto::{self, Tag},
+    frames::{OpenedSegment, SegmentFrames},
     layout::{HEADER_BYTES, Link, Records, SegmentHeader, StoreId, parse_segment_name, segment_name},
     manifest::{Entry, MANIFEST, Manifest, Position, Unreadable},
     recovery::Readable,
     segment::FrameReader,
 };
-use std::io::ErrorKind::NotFound;
 
 /// What was found, and what the log will be when it is repaired.
 pub(crate) struct Verified {
@@ -327,31 +327,14 @@ impl Verifier<'_> {
     }
 
     fn open(&self, store: Option<StoreId>, segment: u64, limit: u64) -> Result<Opened, Error> {
-        let name = segment_name(segment);
-        let path = self.disk.path(&name);
-        let file = match self.disk.open(&name) {
-            Err(error) if error.kind() == NotFound => return Ok(Opened::Missing),
-            other => other.map_err(Error::io("open", &path))?,
-        };
-        let length = file.length().map_err(Error::io("measure", &path))?;
-        let mut bytes = [0; HEADER_BYTES];
-        let mut filled = 0;
-        while filled < HEADER_BYTES {
-            match file.read_at(&mut bytes[filled..], filled as u64).map_err(Error::io("read", &path))? {
-                0 => break,
-                more => filled += more,
+        let frames = match SegmentFrames::open_to(self.disk, self.keys, store, segment, limit)? {
+            OpenedSegment::Missing => return Ok(Opened::Missing),
+            OpenedSegment::Unreadable { length, content, reason } => {
+                return Ok(Opened::BadHeader { length, content, reason });
             }
-        }
-        let (header, key, header_tag) = match self.header(store, segment, &bytes, &path)? {
-            Ok(authentic) => authentic,
-            Err(reason) => {
-                let id = [0; 16];
-                let key = SealingKey::derive(self.keys.current().1, &id, &[b"none"])?;
-                let reader = FrameReader::new(file, path, id, segment, key, id, 0);
-                return Ok(Opened::BadHeader { length, content: reader.last_content()?, reason });
-            }
+            OpenedSegment::Sound(frames) => *frames,
         };
-        let reader = FrameReader::new(file, path, header.store, segment, key, header_tag, limit);
+        let SegmentFrames { header, header_tag, reader, length } = frames;
         let mut scan = Scan { header, reader, header_tag, length, records: 0, bytes: 0 };
         while scan.reader.advance()? {
             for record in Records::new(scan.reader.records()) {
@@ -360,33 +343,6 @@ impl Verifier<'_> {
             }
         }
         Ok(Opened::Sound(Box::new(scan)))
-    }
-
-    #[allow(clippy::type_complexity)]
-    fn header(
-        &self,
-        store: Option<StoreId>,
-        segment: u64,
-        bytes: &[u8; HEADER_BYTES],
-        path: &std::path::Path,
-    ) -> Result<Result<(SegmentHeader, SealingKey, Tag), Option<Error>>, Error> {
-        use crate::layout::HeaderProblem;
-        let header = match SegmentHeader::parse(bytes) {
-            Ok(header) => header,
-            Err(HeaderProblem::Version(version)) => {
-                return Ok(Err(Some(Error::UnknownVersion { path: path.into(), version })));
-            }
-            Err(HeaderProblem::NotAHeader) => return Ok(Err(None)),
-        };
-        let Some(master) = self.keys.secret(header.key) else {
-            return Ok(Err(Some(Error::UnknownKey { path: path.into(), id: header.key })));
-        };
-        let key = header.derive_key(master)?;
-        let Some(tag) = SegmentHeader::authenticate(bytes, &key) else { return Ok(Err(None)) };
-        if header.segment != segment || store.is_some_and(|store| store != header.store) {
-            return Ok(Err(None));
-        }
-        Ok(Ok((header, key, tag)))
     }
 
     fn damage(&mut self, kind: DamageKind, segment: u64, offset: u64, bytes_lost: u64) {

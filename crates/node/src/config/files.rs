@@ -2,11 +2,12 @@
 
 use super::diagnostic::{ConfigErrors, Diagnostic, Severity};
 use super::{Config, Listener, ListenerTls};
+use ravelin_protect::jwt::{Issuer, KeyCell, KeySet};
 use ravelin_protect::tls::ServerConfig;
 use ravelin_protect::tls::{self, Protocol, ServerIdentity, ServerSettings};
 use ravelin_protect::{
-    AccessRules, Authenticator, CertificateFacts, ClientCertificate, Error, NodeSecret, PasswordFile, Trust,
-    file,
+    AccessRules, Authenticator, CertificateFacts, ClientCertificate, Error, NodeSecret, PasswordFile,
+    Sources, Trust, file, jwt,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ impl Config {
     pub fn load_files(&self, secret: NodeSecret, now_s: u64) -> Result<Files, ConfigErrors> {
         let mut found = Vec::new();
         let passwords = self.load_passwords(&mut found);
+        let issuers = self.load_issuers(now_s, &mut found);
         let access = self.load_rules(&mut found);
         if let Some(key_file) = &self.store.key_file {
             self.check_private("store.key_file", key_file, "the store's key", &mut found);
@@ -58,7 +60,9 @@ impl Config {
         if found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
             return Err(ConfigErrors(found));
         }
-        let authenticator = Authenticator::new(passwords.map(Arc::new), secret);
+        let passwords = passwords.map(Arc::new);
+        let sources = Sources { passwords, issuers: issuers.into(), ..Sources::default() };
+        let authenticator = Authenticator::new(sources, secret);
         Ok(Files { authenticator, access, tls, trust, warnings: found })
     }
 
@@ -85,6 +89,33 @@ impl Config {
             );
         }
         Some(passwords)
+    }
+
+    /// The issuers of tokens. Keys in a file are read here; those at an address are fetched while the node runs, and until
+    /// then nobody gets in by them.
+    fn load_issuers(&self, now_s: u64, found: &mut Vec<Diagnostic>) -> Vec<Issuer> {
+        let mut issuers = Vec::new();
+        for (index, provider) in self.jwt.iter().enumerate() {
+            let keys = KeyCell::default();
+            if let Some(path) = &provider.jwks_file {
+                let key = format!("jwt.{index}.jwks_file");
+                let read = file::read(path, jwt::KEY_SET_BYTES_MAX as u64);
+                let Some(bytes) = self.loaded(&key, read, found) else { continue };
+                match KeySet::parse(&bytes) {
+                    Ok(set) => drop(keys.set(set, now_s)),
+                    Err(error) => self.report(&key, Severity::Error, error.to_string(), "", found),
+                }
+            }
+            if let Some(path) = &provider.jwks_ca {
+                self.loaded(
+                    &format!("jwt.{index}.jwks_ca"),
+                    ravelin_protect::trust::load_certificates(path),
+                    found,
+                );
+            }
+            issuers.push(Issuer::new(provider.settings.clone(), keys));
+        }
+        issuers
     }
 
     fn load_rules(&self, found: &mut Vec<Diagnostic>) -> AccessRules {

@@ -3,7 +3,7 @@
 use super::read::Table;
 use ravelin_protect::Network;
 use ravelin_protect::tls::TlsVersion;
-use ravelin_protect::{BindClientId, ClientCertificate, IdentityFrom, ListenerPolicy, Methods};
+use ravelin_protect::{BindClientId, ClientCertificate, IdentityFrom, ListenerPolicy, Methods, SecondFactor};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -117,6 +117,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, base: &Path) -> Option<Listener> {
             ("san-dns", IdentityFrom::SanDns),
             ("san-uri", IdentityFrom::SanUri),
             ("san-email", IdentityFrom::SanEmail),
+            ("fingerprint", IdentityFrom::Fingerprint),
         ],
     );
     let bind_client_id = table.choice(
@@ -124,6 +125,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, base: &Path) -> Option<Listener> {
         &[("equal", BindClientId::Equal), ("prefix", BindClientId::Prefix), ("none", BindClientId::None)],
     );
     let methods = methods(table);
+    let second_factor = second_factor(table);
     let proxy_trusted = proxy(table);
     let connections_max = table.take_between::<u64>("connections_max", 1, 1_000_000_000);
     let dangerous_plaintext = table.take::<bool>("dangerous_plaintext").unwrap_or(false);
@@ -233,7 +235,17 @@ pub(super) fn read(table: &mut Table<'_, '_>, base: &Path) -> Option<Listener> {
         certificate: client_certificate != ClientCertificate::None,
         password: client_certificate == ClientCertificate::None && !anonymous,
         scram_sha_256: client_certificate == ClientCertificate::None && !anonymous,
+        scram_sha_512: client_certificate == ClientCertificate::None && !anonymous,
+        jwt: false,
     });
+    if second_factor != SecondFactor::None && client_certificate == ClientCertificate::None {
+        let what = "`second_factor` comes beside a certificate, and clients are not asked for one".into();
+        table.reader.error_at(&key("second_factor"), what, "set `client_certificate` to \"required\"");
+    }
+    if second_factor != SecondFactor::None && anonymous {
+        let what = "`second_factor` has no effect: the listener lets anyone in".into();
+        table.reader.error_at(&key("second_factor"), what, "delete `dangerous_anonymous`");
+    }
     if methods.certificate && client_certificate == ClientCertificate::None {
         let what = "\"certificate\" cannot succeed: clients are not asked for a certificate".into();
         table.reader.error_at(
@@ -244,7 +256,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, base: &Path) -> Option<Listener> {
     }
     if methods == Methods::default() && !anonymous {
         let what = "nobody can log in: no method of authentication is offered".into();
-        let help = "list \"certificate\", \"password\" or \"scram-sha-256\"";
+        let help = "list \"certificate\", \"password\", \"scram-sha-256\", \"scram-sha-512\" or \"jwt\"";
         table.reader.error_at(&key("authentication"), what, help);
     }
     if anonymous {
@@ -256,6 +268,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, base: &Path) -> Option<Listener> {
         identity_from: identity_from.unwrap_or_default(),
         bind_client_id: bind_client_id.unwrap_or_default(),
         methods,
+        second_factor,
         anonymous,
     };
     let tls = match (transport.is_encrypted(), certificate, private_key) {
@@ -304,18 +317,28 @@ fn methods(table: &mut Table<'_, '_>) -> Option<Methods> {
             "certificate" => methods.certificate = true,
             "password" => methods.password = true,
             "scram-sha-256" => methods.scram_sha_256 = true,
+            "scram-sha-512" => methods.scram_sha_512 = true,
+            "jwt" => methods.jwt = true,
             other => {
                 let key = format!("{}.authentication", table.path);
                 let what = format!("`{}` is not a method of authentication", other.escape_debug());
                 let help = match other {
                     "anonymous" => "add `dangerous_anonymous = true` to let anyone in",
-                    _ => "it is \"certificate\", \"password\" or \"scram-sha-256\"",
+                    "totp" => "write `second_factor = \"totp\"`: a one-time code comes beside a certificate",
+                    _ => {
+                        "it is \"certificate\", \"password\", \"scram-sha-256\", \"scram-sha-512\" or \"jwt\""
+                    }
                 };
                 table.reader.error_at(&key, what, help);
             }
         }
     }
     Some(methods)
+}
+
+fn second_factor(table: &mut Table<'_, '_>) -> SecondFactor {
+    let factors = [SecondFactor::None, SecondFactor::Password, SecondFactor::Token, SecondFactor::Totp];
+    table.choice("second_factor", &factors.map(|factor| (factor.name(), factor))).unwrap_or_default()
 }
 
 /// `proxy_protocol = true` and `proxy_trusted`: who may say where a connection comes from.

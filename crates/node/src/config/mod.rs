@@ -8,6 +8,7 @@ mod control;
 mod control_files;
 mod diagnostic;
 mod files;
+mod jwt;
 mod limits;
 mod listener;
 mod read;
@@ -17,6 +18,7 @@ pub use control::{CONTROL_LIMITS, ControlConfig, ControlLimits, ControlTls};
 pub use control_files::ControlFiles;
 pub use diagnostic::{ConfigErrors, Diagnostic, Severity};
 pub use files::Files;
+pub use jwt::JwtConfig;
 pub use limits::{LIMITS, LimitEntry, Limits};
 pub use listener::{Listener, ListenerTls, Transport};
 pub use ravelin_protect::Network;
@@ -47,6 +49,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Passwords.
     pub authentication: AuthenticationConfig,
+    /// Whose tokens are accepted.
+    pub jwt: Vec<JwtConfig>,
     /// Who may do what.
     pub access: AccessConfig,
     /// What is kept on disk, and when it counts as kept.

@@ -4,10 +4,11 @@ use super::diagnostic::{ConfigErrors, Severity, Source};
 use super::read::{Reader, Table};
 use super::{
     AccessConfig, AuthenticationConfig, Config, Durability, Limits, LogConfig, LogFormat, NodeConfig,
-    StoreConfig, SysConfig, control, listener,
+    StoreConfig, SysConfig, control, jwt, listener,
 };
 use ravelin_broker::SHARDS_MAX;
 use ravelin_event::Level;
+use ravelin_protect::SecondFactor;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         hash_workers: table.take_between("hash_workers", 1, 64).unwrap_or(2) as usize,
         hash_queue_max: table.take_between("hash_queue_max", 1, 65_536).unwrap_or(64) as usize,
     });
+    let jwt = root.tables("jwt", |table, _| jwt::read(table, base));
     let access = root.table("access", |table| AccessConfig {
         rules_file: table.take::<String>("rules_file").map(|path| base.join(path)),
         dangerous_allow_everything: table.take("dangerous_allow_everything").unwrap_or(false),
@@ -93,11 +95,12 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
     let control = root.table("control", |table| control::read(table, base));
     root.finish();
 
-    let complete = listeners.iter().all(Option::is_some);
+    let complete = listeners.iter().all(Option::is_some) && jwt.iter().all(Option::is_some);
     let config = Config {
         node,
         listeners: listeners.into_iter().flatten().collect(),
         authentication,
+        jwt: jwt.into_iter().flatten().collect(),
         access,
         store,
         limits,
@@ -140,15 +143,12 @@ fn check(config: &Config, reader: &mut Reader<'_>) {
             let what = format!("\"{}\" listens on this address already", other.name.escape_debug());
             reader.error_at(&format!("listener.{index}.address"), what, "use another port");
         }
-        let methods = listener.policy.methods;
-        let by_password = methods.password || methods.scram_sha_256;
-        if by_password && config.authentication.password_file.is_none() {
-            let what = format!(
-                "the listener \"{}\" takes passwords, but there is no password file",
-                listener.name.escape_debug()
-            );
-            let help = "write `password_file = \"passwords\"` in `[authentication]`, or take the methods out";
-            reader.error_at(&format!("listener.{index}.authentication"), what, help);
+        check_credentials(config, index, reader);
+    }
+    for (index, provider) in config.jwt.iter().enumerate() {
+        if config.jwt[..index].iter().any(|other| other.settings.issuer == provider.settings.issuer) {
+            let what = "another `[[jwt]]` has the same `issuer`".into();
+            reader.error_at(&format!("jwt.{index}.issuer"), what, "put its keys and audiences into one");
         }
     }
     if config.access.dangerous_allow_everything {
@@ -176,5 +176,25 @@ fn check(config: &Config, reader: &mut Reader<'_>) {
     }
     for (key, what, help) in config.limits.contradictions() {
         reader.error_at(&format!("limits.{key}"), what, help);
+    }
+}
+
+/// Whether there is anything that a listener's ways to log in could be checked against.
+fn check_credentials(config: &Config, index: usize, reader: &mut Reader<'_>) {
+    let listener = &config.listeners[index];
+    let (name, policy) = (listener.name.escape_debug(), listener.policy);
+    let (methods, second) = (policy.methods, policy.second_factor);
+    let by_password = methods.password || methods.scram_sha_256 || methods.scram_sha_512;
+    let by_secret = by_password || matches!(second, SecondFactor::Password | SecondFactor::Totp);
+    // Identities that are administered while the node runs have theirs in the store.
+    if by_secret && config.authentication.password_file.is_none() && config.node.data.is_none() {
+        let what = format!("the listener \"{name}\" takes passwords, but there is no password file");
+        let help = "write `password_file = \"passwords\"` in `[authentication]`, or take the methods out";
+        reader.error_at(&format!("listener.{index}.authentication"), what, help);
+    }
+    if (methods.jwt || second == SecondFactor::Token) && config.jwt.is_empty() {
+        let what = format!("the listener \"{name}\" takes tokens, but nobody's are accepted");
+        let help = "add a `[[jwt]]` with `issuer`, `audience` and `jwks_url`, or take the method out";
+        reader.error_at(&format!("listener.{index}.authentication"), what, help);
     }
 }

@@ -10,6 +10,7 @@ mod actor;
 mod ask;
 mod bans;
 mod records;
+mod tree;
 mod watch;
 
 pub use actor::{Actor, Role, Via};
@@ -20,6 +21,7 @@ pub use watch::{Watched, Watcher};
 
 pub(crate) use ask::Order;
 pub(crate) use records::{Loading, RecordsThread, is_programme_record};
+pub(crate) use tree::{Requests, Tree};
 pub(crate) use watch::{WatchQueue, WatchThread};
 
 use crate::config::Config;
@@ -49,6 +51,7 @@ pub(crate) struct Inner {
     pub sink: EventSink,
     pub records: Records,
     pub watch: Arc<WatchQueue>,
+    pub tree: Tree,
     /// What the shards go by now; also the lock under which it is changed.
     pub policy: Mutex<Arc<Policy>>,
     pub config: tokio::sync::watch::Sender<Arc<Config>>,

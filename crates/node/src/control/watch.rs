@@ -3,7 +3,7 @@
 //! The shards and every other thread hand over what they saw at the end of a turn; one thread passes it on in batches.
 //! Nobody waits: what does not fit is dropped and counted.
 
-use ravelin_broker::Now;
+use ravelin_broker::{Delivered, Now, Observed};
 use ravelin_event::Record;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -22,6 +22,10 @@ const IDLE: Duration = Duration::from_secs(1);
 pub enum Watched {
     /// An event, at [`ravelin_event::Level::Debug`] or above.
     Event(Arc<Record>),
+    /// Something was published to a watched topic.
+    Observed(Arc<Observed>),
+    /// A message that is recorded has come to somebody.
+    Delivered(Delivered),
 }
 
 /// Whoever watches. Called on the watch thread, about once a second when nothing happens.

@@ -87,6 +87,7 @@ impl Shard {
         self.give_up_login(key);
         let timer = self.prices.timer_of(key, &self.conns);
         let Some(mut conn) = self.conns.remove(key) else { return };
+        self.tokens.release(key);
         // It fails only if the socket was never registered.
         let _ = self.poll.registry().deregister(&mut conn.socket);
         self.broker.count_outbound(conn.waiting_bytes as usize, 0);

@@ -5,9 +5,8 @@ use crate::transport::tls::Tls;
 use crate::ws::WebSocket;
 use mio::net::TcpStream;
 use ravelin_broker::{LinkId, Outbound};
-use ravelin_event::Principal;
 use ravelin_protect::lockout::Ticket;
-use ravelin_protect::{CertificateFacts, Exchange};
+use ravelin_protect::{Admission, CertificateFacts, Exchange, Proof};
 use std::net::SocketAddr;
 
 pub(crate) struct Conn {
@@ -28,6 +27,10 @@ pub(crate) struct Conn {
     pub waiting_bytes: u32,
     /// Enhanced authentication of an MQTT 5.0 client that used it.
     pub reauth: Option<Box<Reauth>>,
+    /// What the client proved itself with, and which of its credentials it was. What a token gave it, the shard's list
+    /// of tokens has.
+    pub proof: Proof,
+    pub proof_tag: u32,
 }
 
 /// How far a connection has come.
@@ -80,15 +83,9 @@ pub(crate) struct Pre {
     pub exchange: Option<Exchange>,
     pub certificate: Option<CertificateFacts>,
     /// Accepted, but its session lives on another shard.
-    pub accepted: Option<Accepted>,
+    pub accepted: Option<Box<Admission>>,
     /// Its log-in, as lock-out counts it.
     pub login: Option<Box<Ticket>>,
-}
-
-/// What the authenticator said of a client.
-pub(crate) struct Accepted {
-    pub principal: Principal,
-    pub auth_data: Option<Vec<u8>>,
 }
 
 /// The end of a connection.
@@ -118,7 +115,7 @@ pub(crate) struct Moved {
     pub ws: Option<Box<WebSocket>>,
     pub partial: Vec<u8>,
     pub connect: Vec<u8>,
-    pub accepted: Accepted,
+    pub accepted: Box<Admission>,
 }
 
 impl Conn {
@@ -135,6 +132,8 @@ impl Conn {
             progress_ms: 0,
             waiting_bytes: 0,
             reauth: None,
+            proof: Proof::default(),
+            proof_tag: 0,
         }
     }
 

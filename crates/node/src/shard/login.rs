@@ -34,15 +34,15 @@ impl Shard {
             // A hash for a log-in that has a ticket is the second factor of it.
             Step::Hash(_, pending) => self.begin_login(key, pending.user(), pending.is_certified()),
             Step::Challenge { state, .. } => self.begin_login(key, state.user(), state.is_certified()),
-            Step::Accept { .. } => {
+            Step::Accept(_) => {
                 self.finish_login(key, Outcome::Succeeded);
                 Ok(())
             }
-            Step::Refuse(Refusal::BadCredentials, _) => {
+            Step::Refuse(denied) if matches!(denied.why, Refusal::BadCredentials | Refusal::SecondFactor) => {
                 self.finish_login(key, Outcome::Failed);
                 Ok(())
             }
-            Step::Refuse(..) => {
+            Step::Refuse(_) => {
                 self.finish_login(key, Outcome::Abandoned);
                 Ok(())
             }

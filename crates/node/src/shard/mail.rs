@@ -48,7 +48,10 @@ impl Shard {
                 }
             }
             Mail::Moved(moved) => self.take_in(*moved),
-            Mail::Hashed(key, pending, verified) => self.hashed(key, pending.finish(verified)),
+            Mail::Hashed(key, pending, result) => {
+                let step = pending.finish(&self.policy.authenticator, result);
+                self.hashed(key, step);
+            }
             Mail::System(entries) => {
                 for (topic, value) in entries {
                     self.broker.publish_system(self.now, &topic, value.as_bytes());
@@ -75,7 +78,7 @@ impl Shard {
             return;
         }
         self.broker.set_limits(self.policy.core.clone());
-        let rights = Rights(Arc::clone(&self.policy.access));
+        let rights = Rights::of(&self.policy);
         self.broker.set_authorizer(self.now, Rc::new(rights));
         let keys: Vec<Key> = self.conns.keys().collect();
         if changed == Changed::Everything {
@@ -112,16 +115,16 @@ impl Shard {
         }
     }
 
-    /// Whoever proved to be a user of the password file must still be one.
+    /// Whoever would not be let in again as it was does not stay: its identity is gone or disabled, its password was
+    /// changed, its class demands more, the key of its token is not trusted any more.
     fn disconnect_unknown(&mut self, key: Key) {
         let Some(conn) = self.conns.get(key) else { return };
         let Some(link) = conn.link() else { return };
         let Some(principal) = self.broker.principal(link) else { return };
-        let Some(identity) = &principal.identity else { return };
-        let methods = self.policy.entrances[usize::from(conn.entrance)].listener.methods;
-        let by_certificate = principal.certificate.is_some() && methods.certificate;
-        if !by_certificate && !self.policy.authenticator.knows_user(identity) {
-            self.end_administratively(key, "its user is not in the password file any more");
+        let listener = &self.policy.entrances[usize::from(conn.entrance)].listener;
+        let standing = self.tokens.standing(key, conn);
+        if let Err(why) = self.policy.authenticator.still_admits(listener, principal, &standing) {
+            self.end_administratively(key, why);
         }
     }
 

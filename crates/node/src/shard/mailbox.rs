@@ -9,7 +9,7 @@ use crate::shard::conn::Moved;
 use crate::shard::slab::Key;
 use mio::Waker;
 use ravelin_broker::ShardMessage;
-use ravelin_protect::Pending;
+use ravelin_protect::{Pending, Unproven};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,8 +22,8 @@ pub(crate) enum Mail {
     Sister(u16, Vec<ShardMessage>),
     /// A connection whose session lives here.
     Moved(Box<Moved>),
-    /// A password was verified.
-    Hashed(Key, Box<Pending>, bool),
+    /// A password or a one-time code was verified.
+    Hashed(Key, Box<Pending>, Result<(), Unproven>),
     /// Retained messages to publish below `$SYS`.
     System(Vec<(String, String)>),
     /// Say goodbye to the clients and end.

@@ -9,6 +9,7 @@
 //! | `preauth` | CONNECT, authentication, moving house |
 //! | `reauth` | AUTH of a live client |
 //! | `price` | what a refused connection costs |
+//! | `tokens` | clients whose proof expires |
 //! | `flush` | from the core's outbounds to the socket |
 //! | `close` | how connections end |
 //! | `mail` | what other threads ask |
@@ -30,11 +31,13 @@ mod price;
 mod read;
 mod reauth;
 pub(crate) mod slab;
+mod tokens;
 mod turn;
 
 pub(crate) use accept::{Bound, Spare};
 pub(crate) use turn::{WAKE, run};
 
+use crate::control::{Requests, WatchQueue, Watched};
 use crate::hashpool::HashPool;
 use crate::ladder::{Ladder, Rung, Rungs};
 use crate::log::{EventSink, Suppressor};
@@ -86,6 +89,8 @@ pub(crate) struct Seed {
     pub ladder: Arc<Mutex<Ladder>>,
     pub hash_pool: HashPool,
     pub sink: EventSink,
+    pub watch: Arc<WatchQueue>,
+    pub requests: Requests,
     pub figures: Arc<Mutex<Figures>>,
     /// Random, for the core's hash tables.
     pub random: u64,
@@ -126,6 +131,11 @@ pub(crate) struct Shard {
     ladder: Arc<Mutex<Ladder>>,
     hash_pool: HashPool,
     sink: EventSink,
+    watch: Arc<WatchQueue>,
+    /// Where what is published to `$CONTROL/...` goes.
+    requests: Requests,
+    /// What this turn saw, for whoever watches.
+    seen: Vec<Watched>,
     suppressor: Suppressor,
     figures: Arc<Mutex<Figures>>,
     counters: Counters,
@@ -144,6 +154,7 @@ pub(crate) struct Shard {
     connect_deadlines: VecDeque<(u64, Key)>,
     /// By when a connection that ends is closed, in order.
     close_deadlines: VecDeque<(u64, Key)>,
+    tokens: tokens::Tokens,
     input: Box<[u8]>,
     scratch: Scratch,
     ws_scratch: Vec<u8>,

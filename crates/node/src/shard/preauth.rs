@@ -2,7 +2,7 @@
 //! where the session lives.
 
 use super::Shard;
-use super::conn::{Accepted, Conn, Moved, Pre, Reauth, Stage};
+use super::conn::{Conn, Moved, Pre, Reauth, Stage};
 use super::mailbox::Mail;
 use super::slab::Key;
 use ravelin_broker::{Connecting, home_shard};
@@ -11,7 +11,7 @@ use ravelin_mqtt::{
     Auth, ConnAck, Connect, Error, Frame, Packet, ReasonCode, Sender, Version, connect_version, decode,
     encode_auth, encode_connack, peek,
 };
-use ravelin_protect::{Attempt, Step};
+use ravelin_protect::{Admission, Attempt, Denied, Step};
 use std::sync::Arc;
 
 const CONNECT: u8 = 0x10;
@@ -97,6 +97,7 @@ impl Shard {
             auth_method: connect.auth_method,
             auth_data: connect.auth_data,
             address: conn.address,
+            now_s: self.now.wall_ms / 1000,
         };
         let policy = &self.policy.entrances[usize::from(conn.entrance)].listener;
         let step = self.policy.authenticator.begin(policy, attempt);
@@ -106,23 +107,22 @@ impl Shard {
 
     fn receive_preauth_auth(&mut self, key: Key, body: &[u8]) {
         let decoded = decode(AUTH, body, Version::V5, Sender::Client, &self.policy.core.decode);
-        let Some(pre) = self.pre(key) else { return };
-        let Some(exchange) = pre.exchange.take() else { return };
+        let Some(exchange) = self.pre(key).and_then(|pre| pre.exchange.take()) else { return };
         let step = match decoded {
             // MQTT-4.12.0-5: the method stays the same.
             Ok(Packet::Auth(auth))
                 if auth.reason == ReasonCode::CONTINUE_AUTHENTICATION
                     && auth.method == Some(exchange.method()) =>
             {
-                exchange.proceed(auth.data.unwrap_or_default())
+                exchange.proceed(&self.policy.authenticator, auth.data.unwrap_or_default())
             }
-            Ok(_) => Step::Refuse(Refusal::Protocol, ReasonCode::PROTOCOL_ERROR),
-            Err(error) => Step::Refuse(Refusal::Malformed, ReasonCode::from(&error)),
+            Ok(_) => Step::Refuse(Denied::new(Refusal::Protocol, ReasonCode::PROTOCOL_ERROR)),
+            Err(error) => Step::Refuse(Denied::new(Refusal::Malformed, ReasonCode::from(&error))),
         };
         self.authenticate(key, step);
     }
 
-    /// The password of a client was verified.
+    /// The password or the one-time code of a client was verified.
     pub(super) fn hashed(&mut self, key: Key, step: Step) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         if matches!(&conn.stage, Stage::Pre(pre) if pre.connect.is_some()) {
@@ -138,10 +138,11 @@ impl Shard {
             Err(reason) => return self.refuse_pending(key, Refusal::LockedOut, reason),
         };
         match step {
-            Step::Accept { principal, auth_data } => self.accepted(key, Accepted { principal, auth_data }),
-            Step::Refuse(why, reason) => {
+            Step::Accept(admission) => self.accepted(key, admission),
+            Step::Refuse(denied) => {
                 self.counters.refused_authentication += 1;
-                self.refuse_pending(key, why, reason);
+                self.tell_finding(key, &denied);
+                self.refuse_pending(key, denied.why, denied.reason);
             }
             Step::Hash(job, pending) => {
                 let home = Arc::clone(self.mailbox());
@@ -174,6 +175,23 @@ impl Shard {
         }
     }
 
+    /// Says what exactly was wrong, where the reason alone would leave an operator guessing. Never to the client.
+    fn tell_finding(&mut self, key: Key, denied: &Denied) {
+        let Some(finding) = &denied.finding else { return };
+        let limits = self.policy.core.decode;
+        let connect = self.pre(key).and_then(|pre| pre.connect.as_deref());
+        let connect = connect.and_then(|packet| decode_connect(packet, &limits));
+        let client_id = connect.map(|(connect, _)| connect.client_id.to_owned());
+        let Some(address) = self.conns.get(key).map(|conn| conn.address) else { return };
+        self.emit(Event::CredentialRefused {
+            address,
+            client_id,
+            identity: finding.identity.as_deref().map(Into::into),
+            credential: finding.credential,
+            what: finding.what.clone(),
+        });
+    }
+
     /// The Maximum Packet Size of the client whose CONNECT waits.
     fn packet_bytes_max(&mut self, key: Key) -> usize {
         let limits = self.policy.core.decode;
@@ -182,7 +200,7 @@ impl Shard {
         connect.and_then(|(connect, _)| connect.packet_bytes_max).map_or(usize::MAX, |max| max as usize)
     }
 
-    fn accepted(&mut self, key: Key, accepted: Accepted) {
+    fn accepted(&mut self, key: Key, accepted: Box<Admission>) {
         let home = home_shard(&accepted.principal.client_id, self.shards());
         let Some(pre) = self.pre(key) else { return };
         pre.accepted = Some(accepted);
@@ -217,7 +235,7 @@ impl Shard {
     pub(super) fn enter(&mut self, key: Key) {
         let Some(pre) = self.pre(key) else { return };
         let (Some(packet), Some(accepted)) = (pre.connect.take(), pre.accepted.take()) else { return };
-        let Accepted { principal, auth_data } = accepted;
+        let Admission { principal, auth_data, standing } = *accepted;
         let Some((connect, _)) = decode_connect(&packet, &self.policy.core.decode) else {
             return self.drop_preauth(key, Refusal::Malformed);
         };
@@ -246,6 +264,7 @@ impl Shard {
                 conn.flags.authenticated = true;
                 conn.flags.paused = false;
                 let address = conn.address.ip();
+                self.keep_standing(key, &standing);
                 self.ladder().authenticated(address);
                 self.drop_price(key);
                 self.resume(key);

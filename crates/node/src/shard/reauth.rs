@@ -5,7 +5,7 @@ use super::slab::Key;
 use ravelin_broker::LinkId;
 use ravelin_event::{DisconnectCause, Event};
 use ravelin_mqtt::{Packet, ReasonCode, Sender, Version, decode};
-use ravelin_protect::Step;
+use ravelin_protect::{Admission, Denied, Step};
 
 impl Shard {
     pub(super) fn receive_auth(&mut self, key: Key, link: LinkId, first: u8, body: &[u8]) {
@@ -26,17 +26,20 @@ impl Shard {
             (ReasonCode::RE_AUTHENTICATE, None) => {
                 let Some(principal) = self.broker.principal(link) else { return };
                 let policy = &self.policy.entrances[entrance].listener;
-                self.policy.authenticator.begin_again(policy, principal, &reauth.method, auth.data)
+                let (authenticator, now_s) = (&self.policy.authenticator, self.now.wall_ms / 1000);
+                authenticator.begin_again(policy, principal, &reauth.method, auth.data, now_s)
             }
             (ReasonCode::CONTINUE_AUTHENTICATION, Some(exchange)) => {
-                exchange.proceed(auth.data.unwrap_or_default())
+                exchange.proceed(&self.policy.authenticator, auth.data.unwrap_or_default())
             }
             _ => return self.end_reauth(link, ReasonCode::PROTOCOL_ERROR, "AUTH out of turn"),
         };
         let method = reauth.method.clone();
         match step {
-            Step::Accept { principal, auth_data } => {
+            Step::Accept(admission) => {
+                let Admission { principal, auth_data, standing } = *admission;
                 self.broker.send_auth(link, ReasonCode::SUCCESS, &method, auth_data.as_deref());
+                self.keep_standing(key, &standing);
                 self.emit(Event::Reauthenticated {
                     client_id: principal.client_id.to_string(),
                     identity: principal.identity.map(|identity| identity.to_string()),
@@ -47,11 +50,25 @@ impl Shard {
                 self.broker.send_auth(link, ReasonCode::CONTINUE_AUTHENTICATION, &method, Some(&data));
             }
             // MQTT-4.12.1-2: the connection ends.
-            Step::Refuse(_, reason) => {
-                self.end_reauth(link, disconnect_reason(reason), "re-authentication failed")
+            Step::Refuse(denied) => {
+                self.refused_again(key, link, &denied);
+                self.end_reauth(link, disconnect_reason(denied.reason), "re-authentication failed")
             }
             Step::Hash(..) => self.end_reauth(link, ReasonCode::BAD_AUTHENTICATION_METHOD, "no exchange"),
         }
+    }
+
+    fn refused_again(&mut self, key: Key, link: LinkId, denied: &Denied) {
+        let (Some(finding), Some(conn)) = (&denied.finding, self.conns.get(key)) else { return };
+        let (address, principal) = (conn.address, self.broker.principal(link));
+        let event = Event::CredentialRefused {
+            address,
+            client_id: principal.map(|principal| principal.client_id.to_string()),
+            identity: finding.identity.as_deref().map(Into::into),
+            credential: finding.credential,
+            what: finding.what.clone(),
+        };
+        self.emit(event);
     }
 
     fn end_reauth(&mut self, link: LinkId, reason: ReasonCode, detail: &str) {

@@ -6,13 +6,14 @@ use super::journal::Journal;
 use super::price::Prices;
 use super::slab::{Key, Slab};
 use super::{Bound, READ_BYTES_MAX, Seed, Shard, Spare};
+use crate::control::Watched;
 use crate::ladder::Rungs;
 use crate::log::Suppressor;
 use crate::metrics::{Counters, Figures};
 use crate::policy::Rights;
 use crate::transport::Scratch;
 use mio::{Events, Interest, Token};
-use ravelin_broker::{Broker, Output, RestoreSummary};
+use ravelin_broker::{Broker, Observed, Output, RestoreSummary, Watch};
 use ravelin_event::{Event, Refusal};
 use ravelin_mqtt::ReasonCode;
 use std::collections::VecDeque;
@@ -44,7 +45,7 @@ const PATIENCE_MS: u64 = 1000;
 /// The life of a shard's thread: restore, then serve until told to stop.
 pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Result<()> {
     let now = seed.clock.now();
-    let rights = Rc::new(Rights(seed.policy.access.clone()));
+    let rights = Rc::new(Rights::of(&seed.policy));
     let shards = seed.mailboxes.len() as u16;
     let mut broker = Broker::new(seed.id, shards, seed.policy.core.clone(), rights, seed.random);
     while let Ok(batch) = seed.records.recv() {
@@ -79,6 +80,9 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         ladder: seed.ladder,
         hash_pool: seed.hash_pool,
         sink: seed.sink,
+        watch: seed.watch,
+        requests: seed.requests,
+        seen: Vec::new(),
         suppressor: Suppressor::new(SUPPRESS_WINDOW_MS, SUPPRESS_BURST),
         figures: seed.figures,
         counters: Counters::default(),
@@ -90,6 +94,7 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         moving: Vec::new(),
         connect_deadlines: VecDeque::new(),
         close_deadlines: VecDeque::new(),
+        tokens: Default::default(),
         input: vec![0; READ_BYTES_MAX].into_boxed_slice(),
         scratch: Scratch::default(),
         ws_scratch: Vec::new(),
@@ -100,7 +105,7 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         stopping: false,
     };
     // Whoever's rights went while the node was stopped has none now.
-    shard.broker.set_authorizer(shard.now, Rc::new(Rights(Arc::clone(&shard.policy.access))));
+    shard.broker.set_authorizer(shard.now, Rc::new(Rights::of(&shard.policy)));
     shard.meet_sisters(&seed.met);
     shard.listen()?;
     while !shard.is_done() {
@@ -209,8 +214,8 @@ impl Shard {
                 next_ms = next_ms.min(bound.not_before_ms);
             }
         }
-        if let Some(timeout_ms) = self.broker.poll_timeout() {
-            next_ms = next_ms.min(timeout_ms);
+        for due_ms in [self.broker.poll_timeout(), self.tokens.next_ms()].into_iter().flatten() {
+            next_ms = next_ms.min(due_ms);
         }
         self.alarm.set(now_ms, next_ms.max(self.patient_until_ms))?;
         Ok(None)
@@ -262,6 +267,18 @@ impl Shard {
         // What ended while it was written.
         self.drain_outputs();
         self.post_outboxes();
+        self.watch.push_all(&mut self.seen);
+    }
+
+    fn observed(&mut self, observed: Box<Observed>) {
+        if observed.watch.contains(Watch::CONTROL) {
+            if !self.requests.push(observed) {
+                let (resource, error) = ("$CONTROL".into(), "too many requests wait".into());
+                self.emit(Event::ResourceExhausted { resource, error });
+            }
+            return;
+        }
+        self.seen.push(Watched::Observed(Arc::from(observed)));
     }
 
     fn drain_outputs(&mut self) {
@@ -271,7 +288,8 @@ impl Shard {
                 Output::Event(event) => self.emit(event),
                 Output::Send(shard, message) => self.outboxes[usize::from(shard)].push(message),
                 // No access rule watches a topic yet.
-                Output::Observed(_) | Output::Delivered(_) => {}
+                Output::Observed(observed) => self.observed(observed),
+                Output::Delivered(delivered) => self.seen.push(Watched::Delivered(delivered)),
             }
         }
     }
@@ -312,6 +330,7 @@ impl Shard {
                 self.remove(key);
             }
         }
+        self.expire_tokens();
         if now_ms >= self.next_tick_ms {
             self.next_tick_ms = now_ms + TICK_MS;
             self.check_blocked();

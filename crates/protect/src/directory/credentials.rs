@@ -2,6 +2,7 @@
 
 use super::DirectoryError;
 use crate::password::{PasswordFile, StoredHash, User};
+use crate::scram::{Mechanism, ScramVerifier};
 use crate::{Error, Secret};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -44,7 +45,7 @@ impl Credentials {
     /// Takes a tenth of a second: not on a thread that serves connections.
     pub fn create(password: &Secret) -> Result<Credentials, Error> {
         let mut lines = vec![Zeroizing::new(StoredHash::create(password)?.to_string())];
-        let scram = crate::scram::ScramVerifier::create(password).ok();
+        let scram = Mechanism::ALL.into_iter().filter_map(|each| ScramVerifier::create(each, password).ok());
         lines.extend(scram.map(|verifier| Zeroizing::new(verifier.to_string())));
         let parsed = Credentials::parse(lines.iter().map(|line| line.as_str()));
         parsed.map_err(|error| Error::Value(error.to_string()))

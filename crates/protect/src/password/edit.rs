@@ -2,7 +2,8 @@
 
 use super::file::{FILE_BYTES_MAX, PasswordFile};
 use super::hash::StoredHash;
-use crate::scram::ScramVerifier;
+use crate::scram::{Mechanism, ScramVerifier};
+use crate::totp::Totp;
 use crate::{Error, Secret, file};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -38,18 +39,30 @@ impl Edit {
         self.text.lines().any(|line| is_line_of(line, user))
     }
 
-    /// Sets the password of `user`: an argon2id line and a SCRAM-SHA-256 line. A password that SCRAM cannot carry
-    /// (anything but printable ASCII) gets the first only; whether it got both is returned.
+    /// Sets the password of `user`: an argon2id line, and one each for SCRAM-SHA-256 and SCRAM-SHA-512. A password that
+    /// SCRAM cannot carry (anything but printable ASCII) gets the first only; whether it got all is returned. A secret of
+    /// one-time codes stays.
     pub fn set(&mut self, user: &str, password: &Secret) -> Result<bool, Error> {
         super::check_user(user)?;
         let hash = StoredHash::create(password)?;
-        let scram = ScramVerifier::create(password).ok();
         let mut lines = Zeroizing::new(format!("{user}:{hash}\n"));
-        if let Some(verifier) = &scram {
-            lines.push_str(&format!("{user}:{verifier}\n"));
+        let mut scram = true;
+        for mechanism in Mechanism::ALL {
+            match ScramVerifier::create(mechanism, password) {
+                Ok(verifier) => lines.push_str(&format!("{user}:{verifier}\n")),
+                Err(_) => scram = false,
+            }
         }
-        self.rewrite(user, &lines);
-        Ok(scram.is_some())
+        self.rewrite(&lines, |line| is_line_of(line, user) && !is_totp(line));
+        Ok(scram)
+    }
+
+    /// Sets the secret of `user`'s one-time codes; its password stays.
+    pub fn set_totp(&mut self, user: &str, totp: &Totp) -> Result<(), Error> {
+        super::check_user(user)?;
+        let line = Zeroizing::new(format!("{user}:{}\n", *totp.to_entry()));
+        self.rewrite(&line, |line| is_line_of(line, user) && is_totp(line));
+        Ok(())
     }
 
     /// Deletes `user`.
@@ -57,7 +70,7 @@ impl Edit {
         if !self.has(user) {
             return DeleteOutcome::NoSuchUser;
         }
-        self.rewrite(user, "");
+        self.rewrite("", |line| is_line_of(line, user));
         DeleteOutcome::Deleted
     }
 
@@ -67,12 +80,12 @@ impl Edit {
         file::replace(&self.path, self.text.as_bytes())
     }
 
-    /// Replaces the lines of `user` by `lines`, at the place of the first of them, or at the end.
-    fn rewrite(&mut self, user: &str, lines: &str) {
+    /// Replaces what is `theirs` by `lines`, at the place of the first of them, or at the end.
+    fn rewrite(&mut self, lines: &str, theirs: impl Fn(&str) -> bool) {
         let mut text = Zeroizing::new(String::with_capacity(self.text.len() + lines.len() + 1));
         let mut written = false;
         for line in self.text.lines() {
-            if !is_line_of(line, user) {
+            if !theirs(line) {
                 text.push_str(line);
                 text.push('\n');
             } else if !written {
@@ -89,4 +102,8 @@ impl Edit {
 
 fn is_line_of(line: &str, user: &str) -> bool {
     !line.starts_with('#') && line.strip_prefix(user).is_some_and(|rest| rest.starts_with(':'))
+}
+
+fn is_totp(line: &str) -> bool {
+    line.split_once(':').is_some_and(|(_, entry)| entry.starts_with("$totp$"))
 }

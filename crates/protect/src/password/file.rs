@@ -4,6 +4,8 @@
 //! # a comment
 //! alice:$argon2id$v=19$m=19456,t=2,p=1$<salt>$<hash>
 //! alice:$scram-sha-256$i=16384,s=<salt>,sk=<stored key>,server=<server key>
+//! alice:$scram-sha-512$i=16384,s=<salt>,sk=<stored key>,server=<server key>
+//! alice:$totp$alg=SHA1,digits=6,period=30,s=<secret in base32>
 //! bob:$7$101$<salt>$<hash>
 //! carol:$6$<salt>$<hash>
 //! ```
@@ -13,7 +15,8 @@
 
 use super::hash::StoredHash;
 use super::job::HashJob;
-use crate::scram::ScramVerifier;
+use crate::scram::{Mechanism, ScramVerifier};
+use crate::totp::Totp;
 use crate::{Error, FileError, FileErrors, NodeSecret, Secret, file};
 use std::collections::HashMap;
 use std::path::Path;
@@ -33,7 +36,21 @@ pub struct User {
     /// The hash for user name and password.
     pub password: Option<Arc<StoredHash>>,
     /// The verifier for SCRAM-SHA-256.
-    pub scram: Option<Arc<ScramVerifier>>,
+    pub scram_sha_256: Option<Arc<ScramVerifier>>,
+    /// The verifier for SCRAM-SHA-512.
+    pub scram_sha_512: Option<Arc<ScramVerifier>>,
+    /// The secret of one-time codes, for a second factor.
+    pub totp: Option<Arc<Totp>>,
+}
+
+impl User {
+    /// The verifier for one member of the SCRAM family.
+    pub fn scram(&self, mechanism: Mechanism) -> Option<&Arc<ScramVerifier>> {
+        match mechanism {
+            Mechanism::Sha256 => self.scram_sha_256.as_ref(),
+            Mechanism::Sha512 => self.scram_sha_512.as_ref(),
+        }
+    }
 }
 
 /// The users of a password file.
@@ -103,22 +120,23 @@ impl PasswordFile {
         if hash.is_empty() {
             return Err((column, "the hash is empty".into(), help()));
         }
-        if let Some(entry) = hash.strip_prefix("$scram-sha-256$") {
-            let verifier = Arc::new(ScramVerifier::parse(entry).map_err(|what| (column, what, help()))?);
-            let known = self.users.entry(user.into()).or_default();
-            if known.scram.replace(verifier.clone()).is_some() {
-                return Err(twice());
+        let wrong = |what| (column, what, help());
+        let known = self.users.entry(user.into()).or_default();
+        let is_new = if let Some(verifier) = ScramVerifier::parse(hash) {
+            let verifier = Arc::new(verifier.map_err(wrong)?);
+            self.verifiers.push(verifier.clone());
+            match verifier.mechanism {
+                Mechanism::Sha256 => known.scram_sha_256.replace(verifier).is_none(),
+                Mechanism::Sha512 => known.scram_sha_512.replace(verifier).is_none(),
             }
-            self.verifiers.push(verifier);
+        } else if let Some(totp) = Totp::parse(hash) {
+            known.totp.replace(Arc::new(totp.map_err(wrong)?)).is_none()
         } else {
-            let stored = Arc::new(StoredHash::parse(hash).map_err(|what| (column, what, help()))?);
-            let known = self.users.entry(user.into()).or_default();
-            if known.password.replace(stored.clone()).is_some() {
-                return Err(twice());
-            }
-            self.hashes.push(stored);
-        }
-        Ok(())
+            let stored = Arc::new(StoredHash::parse(hash).map_err(wrong)?);
+            self.hashes.push(stored.clone());
+            known.password.replace(stored).is_none()
+        };
+        if is_new { Ok(()) } else { Err(twice()) }
     }
 
     /// What the file knows of `name`.
@@ -139,23 +157,34 @@ impl PasswordFile {
         if let Some(stored) = self.user(user).and_then(|known| known.password.clone()) {
             return HashJob::known(password, stored);
         }
-        let stored = match self.hashes.len() {
-            0 => Arc::new(StoredHash::dummy()),
-            count => self.hashes[secret.pick("password", user, count)].clone(),
-        };
+        let stored = self.model_hash(user, secret).unwrap_or_else(|| Arc::new(StoredHash::dummy()));
         HashJob::unknown(password, stored)
+    }
+
+    /// The hash that an unknown user is verified against: one of those in the file, always the same.
+    pub(crate) fn model_hash(&self, user: &str, secret: &NodeSecret) -> Option<Arc<StoredHash>> {
+        let count = self.hashes.len();
+        (count > 0).then(|| self.hashes[secret.pick("password", user, count)].clone())
     }
 
     /// The verifier for `user`, and whether the user exists. For one who does not it is made up, always the same, and
     /// looks like one of those who do.
-    pub fn verifier(&self, user: &str, secret: &NodeSecret) -> (Arc<ScramVerifier>, bool) {
-        if let Some(verifier) = self.user(user).and_then(|known| known.scram.clone()) {
-            return (verifier, true);
+    pub fn verifier(
+        &self,
+        mechanism: Mechanism,
+        user: &str,
+        secret: &NodeSecret,
+    ) -> (Arc<ScramVerifier>, bool) {
+        if let Some(verifier) = self.user(user).and_then(|known| known.scram(mechanism)) {
+            return (verifier.clone(), true);
         }
-        let model = match self.verifiers.len() {
-            0 => None,
-            count => Some(&*self.verifiers[secret.pick("scram", user, count)]),
-        };
-        (Arc::new(ScramVerifier::made_up(user, secret, model)), false)
+        let model = self.model_verifier(user, secret);
+        (Arc::new(ScramVerifier::made_up(mechanism, user, secret, model.as_deref())), false)
+    }
+
+    /// The verifier that one for an unknown user is made up after.
+    pub(crate) fn model_verifier(&self, user: &str, secret: &NodeSecret) -> Option<Arc<ScramVerifier>> {
+        let count = self.verifiers.len();
+        (count > 0).then(|| self.verifiers[secret.pick("scram", user, count)].clone())
     }
 }

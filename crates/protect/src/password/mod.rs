@@ -1,4 +1,5 @@
-//! User names and passwords: the password file, the hashes in it, and their verification as a bounded job.
+//! User names, passwords and one-time codes: the password file, the hashes in it, and their verification as a bounded
+//! job.
 
 pub(crate) mod edit;
 mod file;
@@ -8,7 +9,8 @@ mod job;
 pub use edit::{DeleteOutcome, Edit};
 pub use file::{FILE_BYTES_MAX, LINES_MAX, PasswordFile, User};
 pub use hash::{Argon2Params, StoredHash};
-pub use job::HashJob;
+pub(crate) use job::CodeWork;
+pub use job::{HashJob, Unproven};
 
 use crate::Error;
 

@@ -88,9 +88,10 @@ pub(super) fn check_nonce(nonce: &str) -> Result<(), ScramError> {
     if printable { Ok(()) } else { Err(ScramError::Malformed) }
 }
 
-pub(super) fn decode<const N: usize>(text: &str) -> Result<[u8; N], ScramError> {
+/// Base64 of exactly `length` bytes.
+pub(super) fn decode(text: &str, length: usize) -> Result<Vec<u8>, ScramError> {
     let bytes = STANDARD.decode(text).map_err(|_| ScramError::Malformed)?;
-    bytes.try_into().map_err(|_| ScramError::Malformed)
+    if bytes.len() == length { Ok(bytes) } else { Err(ScramError::Malformed) }
 }
 
 pub(super) fn encode(bytes: &[u8]) -> String {

@@ -1,7 +1,9 @@
 //! The server's side of the exchange.
 
+use super::Mechanism;
+use super::mechanism::xor;
 use super::message::{ScramError, attribute, check_characters, check_nonce, decode, encode, text, unescape};
-use super::verifier::{ScramVerifier, hmac, sha256, xor};
+use super::verifier::ScramVerifier;
 use aws_lc_rs::constant_time;
 use std::sync::Arc;
 
@@ -80,6 +82,11 @@ impl ScramServer {
         &self.client_first.user
     }
 
+    /// The mechanism of the exchange.
+    pub fn mechanism(&self) -> Mechanism {
+        self.verifier.mechanism
+    }
+
     /// Verifies `client-final`; gives `server-final`, which proves the server to the client.
     pub fn finish(self, client_final: &[u8]) -> Result<Vec<u8>, ScramError> {
         let message = text(client_final)?;
@@ -91,16 +98,16 @@ impl ScramServer {
         if attribute(&mut rest, 'r')? != self.nonce {
             return Err(ScramError::Nonce);
         }
-        let proof: [u8; 32] = decode(proof)?;
+        let (verifier, mechanism) = (&self.verifier, self.verifier.mechanism);
+        let proof = decode(proof, mechanism.bytes())?;
         let auth_message = format!("{},{},{without_proof}", self.client_first.bare, self.server_first);
-        let client_signature = hmac(&self.verifier.stored_key, auth_message.as_bytes());
+        let client_signature = mechanism.hmac(&verifier.stored_key, auth_message.as_bytes());
         let client_key = xor(&proof, &client_signature);
-        let proven =
-            constant_time::verify_slices_are_equal(&sha256(&client_key[..]), &self.verifier.stored_key)
-                .is_ok();
-        let server_signature = hmac(&self.verifier.server_key, auth_message.as_bytes());
+        let stored_key = mechanism.hash(&client_key);
+        let proven = constant_time::verify_slices_are_equal(&stored_key, &verifier.stored_key).is_ok();
+        let server_signature = mechanism.hmac(&verifier.server_key, auth_message.as_bytes());
         if proven & self.known {
-            Ok(format!("v={}", encode(&server_signature[..])).into_bytes())
+            Ok(format!("v={}", encode(&server_signature)).into_bytes())
         } else {
             Err(ScramError::Proof)
         }

@@ -7,6 +7,7 @@ use super::property::{MessageProperties, PacketProperties, PropertyArgs};
 use super::tls::{TlsArgs, server_name};
 use ravelin_mqtt::{QoS, Version, check_topic};
 use ravelin_protect::Secret;
+use ravelin_protect::scram::Mechanism;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::net::IpAddr;
@@ -58,9 +59,17 @@ pub struct ConnectArgs {
         allow_hyphen_values = true
     )]
     password: Option<String>,
-    /// Prove the password by SCRAM-SHA-256 instead of sending it (MQTT 5.0)
-    #[arg(long, help_heading = "Connection")]
-    scram: bool,
+    /// Prove the password by SCRAM instead of sending it (MQTT 5.0) [default hash: sha-256]
+    #[arg(
+        long,
+        value_name = "sha-256|sha-512",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "sha-256",
+        value_parser = parse_mechanism,
+        help_heading = "Connection"
+    )]
+    scram: Option<Mechanism>,
     /// Keep Alive in seconds; 0 turns it off
     #[arg(short = 'k', long, value_name = "SECONDS", default_value_t = 60, help_heading = "Connection")]
     keepalive: u16,
@@ -163,8 +172,8 @@ pub struct ConnectOptions {
     pub username: Option<String>,
     /// The password.
     pub password: Option<Secret>,
-    /// Whether to authenticate by SCRAM-SHA-256.
-    pub scram: bool,
+    /// Whether to authenticate by SCRAM, and by which member of the family.
+    pub scram: Option<Mechanism>,
     /// Keep Alive in seconds.
     pub keep_alive_s: u16,
     /// Clean Session or Clean Start.
@@ -193,7 +202,7 @@ impl ConnectArgs {
         let password = self.password.clone().or_else(|| url.as_ref()?.password.clone());
         let password =
             password.or_else(|| username.as_ref().and_then(|_| std::env::var(PASSWORD_VARIABLE).ok()));
-        if self.scram && (username.is_none() || password.is_none()) {
+        if self.scram.is_some() && (username.is_none() || password.is_none()) {
             return Err(Error::Usage(
                 "--scram needs a user name (-u) and a password (-P or RAVELIN_PASSWORD)".into(),
             ));
@@ -244,7 +253,7 @@ impl ConnectArgs {
         let what = match () {
             () if !self.properties.is_empty() => "-D",
             () if self.session_expiry.is_some() => "-x",
-            () if self.scram => "--scram",
+            () if self.scram.is_some() => "--scram",
             () => return Ok(()),
         };
         Err(Error::Usage(format!("{what} needs MQTT 5.0: use -V 5")))
@@ -322,6 +331,13 @@ impl ConnectOptions {
 /// Parses a QoS.
 pub fn parse_qos(text: &str) -> Result<QoS, String> {
     text.parse().ok().and_then(QoS::from_u8).ok_or_else(|| "expected 0, 1 or 2".into())
+}
+
+/// Parses the hash of SCRAM.
+fn parse_mechanism(text: &str) -> Result<Mechanism, String> {
+    let known =
+        Mechanism::ALL.into_iter().find(|mechanism| mechanism.name().ends_with(&text.to_ascii_uppercase()));
+    known.filter(|_| text.len() == 7).ok_or_else(|| "expected sha-256 or sha-512".into())
 }
 
 /// Parses an MQTT version as `mosquitto_pub` names them, or as a number.

@@ -1,11 +1,12 @@
-//! SCRAM-SHA-256 by the AUTH exchange of MQTT 5.0 (section 4.12), from the client's side.
+//! SCRAM by the AUTH exchange of MQTT 5.0 (section 4.12), from the client's side.
 
 use super::Error;
 use super::options::ConnectOptions;
-use ravelin_protect::scram::{self, ScramClient};
+use ravelin_protect::scram::{self, Mechanism, ScramClient};
 
 /// The exchange that goes on while the connection opens.
 pub struct Exchange {
+    mechanism: Mechanism,
     client: ScramClient,
     first: Vec<u8>,
 }
@@ -13,18 +14,20 @@ pub struct Exchange {
 impl Exchange {
     /// Starts the exchange if the options ask for it.
     pub fn begin(options: &ConnectOptions) -> Result<Option<Exchange>, Error> {
-        let (true, Some(user), Some(password)) = (options.scram, &options.username, &options.password) else {
+        let (Some(mechanism), Some(user), Some(password)) =
+            (options.scram, &options.username, &options.password)
+        else {
             return Ok(None);
         };
         let random = ravelin_protect::random().map_err(failed)?;
         let (client, first) =
-            ScramClient::begin(user, password.clone(), &scram::nonce(&random)).map_err(failed)?;
-        Ok(Some(Exchange { client, first }))
+            ScramClient::begin(mechanism, user, password.clone(), &scram::nonce(&random)).map_err(failed)?;
+        Ok(Some(Exchange { mechanism, client, first }))
     }
 
     /// The method's name.
     pub fn method(&self) -> &'static str {
-        scram::METHOD
+        self.mechanism.name()
     }
 
     /// What goes into the CONNECT.

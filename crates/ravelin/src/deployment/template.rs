@@ -49,13 +49,18 @@ client_certificate = "required"
 # Whose certificates are accepted, and which of them were revoked (`ravelin client remove` adds to the list).
 client_ca = "ca/ca.crt"
 crl = ["ca/ca.crl"]
-# Which name of the certificate is the identity: "cn", "san-dns", "san-uri" or "san-email".
+# Which name of the certificate is the identity: "cn", "san-dns", "san-uri", "san-email", or "fingerprint" (the
+# identity of the directory that the certificate's SHA-256 belongs to).
 #identity_from = "cn"
 # Which Client Identifiers an identity may use: "equal" (its own name), "prefix" (its name, or its name followed by one
 # of - _ . : and more), "none" (any: whoever is let in may take over any session).
 #bind_client_id = "equal"
-# What proves who a client is: "certificate", "password", "scram-sha-256". One is enough, none may contradict.
+# What proves who a client is: "certificate", "password", "scram-sha-256", "scram-sha-512", "jwt" (a token of a `[[jwt]]`
+# below). One is enough, none may contradict.
 authentication = ["certificate"]
+# What every client must prove beside its certificate: "none", "password", "jwt" or "totp" (a one-time code); it stands in
+# the password field of CONNECT. The class of an identity can demand more, never less.
+#second_factor = "none"
 # The oldest TLS version: "1.2" or "1.3".
 #tls_min = "1.2"
 # Whether a client that returns is spared the full handshake. Tickets end with every reload.
@@ -80,7 +85,7 @@ key = "tls/server.key"
 client_certificate = "optional"
 client_ca = "ca/ca.crt"
 crl = ["ca/ca.crl"]
-authentication = ["certificate", "password", "scram-sha-256"]
+authentication = ["certificate", "password", "scram-sha-256", "scram-sha-512"]
 
 # WebSocket, for browsers. Take the `#` away from each line to switch it on.
 #[[listener]]
@@ -90,7 +95,7 @@ authentication = ["certificate", "password", "scram-sha-256"]
 #certificate = "tls/server.crt"
 #key = "tls/server.key"
 #client_certificate = "none"
-#authentication = ["password", "scram-sha-256"]
+#authentication = ["password", "scram-sha-256", "scram-sha-512"]
 # The path of the endpoint.
 #websocket_path = "/mqtt"
 # The web pages that may connect; a page of any other origin is refused.
@@ -104,6 +109,33 @@ password_file = "passwords"
 # How many passwords are verified at once, and how many clients may wait for it.
 #hash_workers = 2
 #hash_queue_max = 64
+
+# Tokens (JWT) of an identity provider, for listeners whose `authentication` has "jwt". Take the `#` away from the lines
+# to switch it on; one table for each provider.
+#[[jwt]]
+# Exactly what the tokens have in `iss`, and what one of their `aud` must be.
+#issuer = "https://id.plant.example"
+#audience = ["ravelin"]
+# Where its keys (a JSON Web Key Set) are: an address, or instead of it a file that is read again on SIGHUP.
+#jwks_url = "https://id.plant.example/jwks.json"
+#jwks_file = "jwks.json" (not beside jwks_url)
+# Whose CAs vouch for the server of the address; by default those of the system.
+#jwks_ca = "ca/ca.crt"
+# How often the keys are fetched, and for how long they are trusted while they cannot be; after that nobody gets in by them.
+#refresh = "10m"
+#keep = "1d"
+# RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA.
+#algorithms = ["RS256", "ES256", "EdDSA"]
+# By how much clocks may differ, and for how long a token may be valid.
+#leeway = "30s"
+#lifetime_max = "1d"
+# Which claim says who the client is. The others are used if they are named: which Client Identifier it must use, its
+# class, and its groups and roles, which must exist in the directory.
+#identity_claim = "sub"
+#client_id_claim = "client_id"
+#class_claim = "class"
+#groups_claim = "groups"
+#roles_claim = "roles"
 
 [access]
 # Who may publish and subscribe to what, in the syntax of Mosquitto's acl_file. What no rule allows is denied.

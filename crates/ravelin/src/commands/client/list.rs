@@ -23,7 +23,9 @@ struct Client {
     /// Days until the certificate ends.
     certificate_days: Option<i64>,
     password: Option<&'static str>,
-    scram: bool,
+    scram_sha_256: bool,
+    scram_sha_512: bool,
+    totp: bool,
     rules: bool,
 }
 
@@ -51,7 +53,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         for (name, user) in passwords.users() {
             let client = clients.entry(name.into()).or_default();
             client.password = user.password.as_ref().map(|hash| hash.scheme());
-            client.scram = user.scram.is_some();
+            client.scram_sha_256 = user.scram_sha_256.is_some();
+            client.scram_sha_512 = user.scram_sha_512.is_some();
+            client.totp = user.totp.is_some();
         }
     }
     if let Ok(path) = deployment.access_rules() {
@@ -67,7 +71,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                     "name": name,
                     "certificate_days": client.certificate_days,
                     "password": client.password,
-                    "scram_sha_256": client.scram,
+                    "scram_sha_256": client.scram_sha_256,
+                    "scram_sha_512": client.scram_sha_512,
+                    "totp": client.totp,
                     "rules": client.rules,
                 })
             })
@@ -82,12 +88,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             Some(days) => format!("{days} days"),
             None => "-".into(),
         };
-        let password = match (client.password, client.scram) {
-            (Some(scheme), true) => format!("{scheme}, scram"),
-            (Some(scheme), false) => scheme.into(),
-            (None, true) => "scram".into(),
-            (None, false) => "-".into(),
-        };
+        let scram = client.scram_sha_256 || client.scram_sha_512;
+        let ways = [client.password, scram.then_some("scram"), client.totp.then_some("totp")];
+        let ways: Vec<_> = ways.into_iter().flatten().collect();
+        let password = if ways.is_empty() { "-".into() } else { ways.join(", ") };
         println!("{name:<32} {certificate:<20} {password:<24} {}", if client.rules { "own" } else { "-" });
     }
     Ok(ExitCode::SUCCESS)
