@@ -20,6 +20,7 @@ mod node;
 mod policy;
 #[doc(hidden)]
 pub mod proxy;
+mod rates;
 mod reload;
 mod shard;
 mod signals;
@@ -33,4 +34,5 @@ pub use error::Error;
 pub use ladder::{LadderCounters, LadderLevels, Rung, RungFigures, Rungs};
 pub use metrics::{Counters, Figures};
 pub use node::Node;
+pub use rates::RateFigures;
 pub use signals::run;

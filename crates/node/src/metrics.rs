@@ -28,6 +28,8 @@ pub struct Counters {
     pub refused_core: u64,
     /// Connections handed to another shard.
     pub moved: u64,
+    /// How often a connection that exceeded a rate was made to wait.
+    pub delayed: u64,
     /// Clients disconnected because they took nothing.
     pub slow_readers: u64,
     /// Bytes read from sockets.
@@ -82,6 +84,7 @@ fn add_counters(total: &mut Counters, part: &Counters) {
         refused_busy,
         refused_core,
         moved,
+        delayed,
         slow_readers,
         socket_bytes_in,
         turns,

@@ -68,7 +68,7 @@ impl Node {
         let now = clock.now();
         let files = config.load_files(storage.secret()?, now.wall_ms / 1000)?;
         warn(&sink, now.wall_ms, config.warnings.iter().chain(&files.warnings));
-        let policy = Arc::new(reload::policy(&config, files, shards, Programme::default()));
+        let policy = Arc::new(reload::policy(&config, files, shards, Programme::default(), None));
         let ladder = Ladder::new(reload::ladder_limits(&config.limits), now.mono_ms);
         let ladder = Arc::new(Mutex::new(ladder));
         let authentication = &config.authentication;
@@ -216,7 +216,8 @@ impl Node {
         control.0.sink.set_level(config.log.level);
         control.change_policy(Changed::Everything, |policy| {
             let programme = policy.programme.clone();
-            let mut next = reload::policy(&config, files, usize::from(control.shards()), programme);
+            let shards = usize::from(control.shards());
+            let mut next = reload::policy(&config, files, shards, programme, policy.rates.as_ref());
             // One-time codes that were used stay used, and keys that were fetched need not be fetched again.
             next.authenticator = next.authenticator.after(&policy.authenticator);
             *policy = next;

@@ -1,6 +1,7 @@
 //! What the shards go by: one immutable snapshot of everything that a reload can change. A reload makes another one.
 
 use crate::config::Network;
+use crate::rates::Rates;
 use crate::ws::handshake::Rules;
 use ravelin_broker::{Authorizer, Publishing, Subscribing, Watch};
 use ravelin_event::Principal;
@@ -19,6 +20,8 @@ pub(crate) struct Policy {
     pub shell: ShellLimits,
     /// Which topics somebody looks on at.
     pub watches: Watches,
+    /// Rates; `None`: none are configured.
+    pub rates: Option<Arc<Rates>>,
     /// What was administered while the node ran. A reload of the files leaves it as it is.
     pub programme: Programme,
 }

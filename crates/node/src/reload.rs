@@ -3,14 +3,25 @@
 use crate::config::{Config, Files, Limits, Listener};
 use crate::ladder::LadderLimits;
 use crate::policy::{Entrance, Policy, Programme, ShellLimits, Watches};
+use crate::rates::Rates;
 use crate::ws::handshake::Rules;
+use ravelin_broker::Watch;
 use ravelin_mqtt::DecodeLimits;
 use ravelin_protect::LockoutLimits;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What every shard goes by from now on.
-pub(crate) fn policy(config: &Config, files: Files, shards: usize, programme: Programme) -> Policy {
+///
+/// `before` are the rates that were in force: what was taken from them counts on.
+pub(crate) fn policy(
+    config: &Config,
+    files: Files,
+    shards: usize,
+    programme: Programme,
+    before: Option<&Arc<Rates>>,
+) -> Policy {
+    let listeners = config.listeners.iter().map(|listener| listener.name.as_str().into()).collect();
     let Files { authenticator, access, tls, trust, .. } = files;
     let entrances =
         config.listeners.iter().zip(tls.into_iter().zip(trust)).map(|(listener, (tls, trust))| Entrance {
@@ -25,20 +36,26 @@ pub(crate) fn policy(config: &Config, files: Files, shards: usize, programme: Pr
             proxies: listener.proxy_trusted.clone(),
             connections_max: listener.connections_max.map_or(0, narrow),
         });
+    let rates = Rates::new(&config.rates, listeners, before);
     Policy {
         authenticator,
         access: Arc::new(access),
         entrances: entrances.collect(),
         core: core_limits(&config.limits, shards),
         shell: shell_limits(&config.limits),
-        watches: watches(config),
+        watches: watches(rates.as_ref()),
+        rates,
         programme,
     }
 }
 
 /// Who looks on at which topics. Each subject adds its filters.
-fn watches(_config: &Config) -> Watches {
-    Watches::default()
+fn watches(rates: Option<&Arc<Rates>>) -> Watches {
+    let mut watches = Watches::default();
+    for (filter, limit) in rates.iter().flat_map(|rates| rates.topic_filters()) {
+        watches.add(filter, Watch::NONE.with_limit(limit));
+    }
+    watches
 }
 
 /// Why a configuration cannot take effect without a restart.

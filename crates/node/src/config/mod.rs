@@ -11,6 +11,7 @@ mod files;
 mod jwt;
 mod limits;
 mod listener;
+mod rates;
 mod read;
 mod sections;
 
@@ -57,6 +58,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Every limit.
     pub limits: Limits,
+    /// Rates; `[[rate]]`.
+    pub rates: Vec<ravelin_protect::rates::RateRule>,
     /// The event log.
     pub log: LogConfig,
     /// The `$SYS` topics.

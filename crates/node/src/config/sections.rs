@@ -4,11 +4,12 @@ use super::diagnostic::{ConfigErrors, Severity, Source};
 use super::read::{Reader, Table};
 use super::{
     AccessConfig, AuthenticationConfig, Config, Durability, Limits, LogConfig, LogFormat, NodeConfig,
-    StoreConfig, SysConfig, control, jwt, listener,
+    StoreConfig, SysConfig, control, jwt, listener, rates,
 };
 use ravelin_broker::SHARDS_MAX;
 use ravelin_event::Level;
 use ravelin_protect::SecondFactor;
+use ravelin_protect::rates::RateScope;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -71,6 +72,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         key_file: table.take::<String>("key_file").map(|path| base.join(path)),
     });
     let limits = root.table("limits", Limits::read);
+    let rates = root.tables("rate", rates::read);
     let log = root.table("log", |table| LogConfig {
         format: table
             .choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])
@@ -95,7 +97,9 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
     let control = root.table("control", |table| control::read(table, base));
     root.finish();
 
-    let complete = listeners.iter().all(Option::is_some) && jwt.iter().all(Option::is_some);
+    let complete = listeners.iter().all(Option::is_some)
+        && jwt.iter().all(Option::is_some)
+        && rates.iter().all(Option::is_some);
     let config = Config {
         node,
         listeners: listeners.into_iter().flatten().collect(),
@@ -104,6 +108,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         access,
         store,
         limits,
+        rates: rates.into_iter().flatten().collect(),
         log,
         sys,
         control,
@@ -173,6 +178,19 @@ fn check(config: &Config, reader: &mut Reader<'_>) {
     if config.store.durability == Durability::None && config.node.data.is_some() {
         let what = "an acknowledged message can be lost when the machine fails".into();
         reader.warning_at("store.durability", what, "use \"commit\"");
+    }
+    for (index, rate) in config.rates.iter().enumerate() {
+        let unknown = |name: &str| config.listeners.iter().all(|listener| listener.name != name);
+        if let Some(name) =
+            rate.of.as_deref().filter(|name| rate.scope == RateScope::Listener && unknown(name))
+        {
+            let what = format!("there is no listener \"{}\"", name.escape_debug());
+            reader.error_at(&format!("rate.{index}.of"), what, "");
+        }
+        if config.rates[..index].iter().any(|other| other.name == rate.name) {
+            let what = format!("two rates are called \"{}\"", rate.name.escape_debug());
+            reader.error_at(&format!("rate.{index}.name"), what, "give each its own name");
+        }
     }
     for (key, what, help) in config.limits.contradictions() {
         reader.error_at(&format!("limits.{key}"), what, help);

@@ -426,3 +426,36 @@ fn every_limit_is_documented_and_its_default_is_read_back() {
     }
     assert_eq!(Config::parse(&text, Path::new("")).unwrap().limits, Limits::default());
 }
+
+#[test]
+fn rates_are_read_and_what_is_wrong_with_them_is_said() {
+    let parse = |rates: &str| {
+        let text = listener("transport = \"tcp\"\naddress = \"127.0.0.1:1\"");
+        Config::parse(&format!("{text}{rates}"), Path::new(""))
+    };
+    let config = parse(
+        "[[rate]]\nscope = \"class\"\nmessages = [\"10/s\", \"100/m\"]\nmessages_burst = 3\nbytes = \"64KiB/s\"\n\
+         [[rate]]\nname = \"t\"\nscope = \"topic\"\nof = \"a/#\"\nmessages = \"5/s\"\non_exceed = \"drop\"\n",
+    )
+    .unwrap();
+    assert_eq!((&*config.rates[0].name, &*config.rates[1].name), ("rate1", "t"));
+    assert_eq!(serde_json::to_string(&config.rates[0].limits[0].1).unwrap(), "[\"10/s\",\"100/m\"]");
+    assert_eq!(config.rates[0].limits[0].1.burst(), Some(3));
+    for (rates, what) in [
+        ("[[rate]]\nmessages = \"5/s\"\n", "needs a `scope`"),
+        ("[[rate]]\nscope = \"clients\"\nmessages = \"5/s\"\n", "`scope` is one of"),
+        ("[[rate]]\nscope = \"client\"\n", "limits nothing"),
+        ("[[rate]]\nscope = \"client\"\nmessages = \"infinity\"\n", "limits nothing"),
+        ("[[rate]]\nscope = \"client\"\nmessages = \"5\"\n", "`messages` is a rate"),
+        ("[[rate]]\nscope = \"client\"\nmessages = 5\n", "`messages` is a rate"),
+        ("[[rate]]\nscope = \"topic\"\nmessages = \"5/s\"\n", "needs a filter"),
+        ("[[rate]]\nscope = \"topic\"\nof = \"a/#/b\"\nmessages = \"5/s\"\n", "not a topic filter"),
+        ("[[rate]]\nscope = \"topic\"\nof = \"a\"\nconnects = \"5/s\"\n", "published to"),
+        ("[[rate]]\nscope = \"address\"\nof = \"pump\"\nmessages = \"5/s\"\n", "not a network"),
+        ("[[rate]]\nscope = \"listener\"\nof = \"none\"\nmessages = \"5/s\"\n", "no listener \"none\""),
+        ("[[rate]]\nscope = \"client\"\nmessage = \"5/s\"\n", "no key `message`"),
+    ] {
+        let errors = parse(rates).err().unwrap_or_else(|| panic!("{rates}"));
+        assert!(errors.0.iter().any(|error| error.what.contains(what)), "{rates}: {errors}");
+    }
+}

@@ -30,6 +30,7 @@ use crate::ladder::{Ladder, LadderCounters, LadderLevels};
 use crate::log::EventSink;
 use crate::metrics::{self, Figures};
 use crate::policy::Policy;
+use crate::rates::RateFigures;
 use crate::shard::Clock;
 use crate::shard::mailbox::Mailbox;
 use ravelin_broker::Now;
@@ -148,6 +149,11 @@ impl Control {
     /// What the first rungs of the accept ladder let in and refused.
     pub fn ladder(&self) -> LadderCounters {
         self.lock_ladder().counters()
+    }
+
+    /// The configured rates, and how often each was exceeded.
+    pub fn rates(&self) -> Vec<RateFigures> {
+        self.policy().rates.as_ref().map(|rates| rates.figures()).unwrap_or_default()
     }
 
     /// How full the ladder is.

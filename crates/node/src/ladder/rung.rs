@@ -148,7 +148,7 @@ impl Rung {
                 Rung::Authentication
             }
             Refusal::TooManyConnections => Rung::Connections,
-            Refusal::ConnectionRate => Rung::Rate,
+            Refusal::ConnectionRate | Refusal::RateExceeded => Rung::Rate,
             Refusal::Memory => Rung::Memory,
             Refusal::ShuttingDown => return None,
             _ => Rung::Session,

@@ -65,6 +65,7 @@ impl Shard {
         conn.partial = Vec::new();
         conn.flags.paused = false;
         conn.flags.stashed = false;
+        conn.flags.delayed = false;
         conn.flags.moving = false;
         if let Stage::Closing(closing) = &mut conn.stage {
             if closing.out.is_empty() && !closing.finished {
@@ -91,6 +92,7 @@ impl Shard {
         // It fails only if the socket was never registered.
         let _ = self.poll.registry().deregister(&mut conn.socket);
         self.broker.count_outbound(conn.waiting_bytes as usize, 0);
+        self.end_metering(key);
         if conn.flags.admitted {
             self.ladder().release(conn.address.ip(), conn.entrance, conn.flags.authenticated);
         }

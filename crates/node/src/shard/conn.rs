@@ -57,6 +57,8 @@ pub(crate) struct Flags {
     pub blocked: bool,
     /// A PROXY protocol header must come first.
     pub proxy: bool,
+    /// It has exceeded a rate: do not read until its time has come.
+    pub delayed: bool,
     /// Whole packets wait in `partial`: the turn had done its share.
     pub stashed: bool,
     /// The ladder has let it in.

@@ -77,6 +77,7 @@ impl Shard {
         if changed == Changed::Ahead {
             return;
         }
+        self.set_rates();
         self.broker.set_limits(self.policy.core.clone());
         let rights = Rights::of(&self.policy);
         self.broker.set_authorizer(self.now, Rc::new(rights));

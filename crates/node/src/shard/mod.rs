@@ -10,6 +10,7 @@
 //! | `reauth` | AUTH of a live client |
 //! | `price` | what a refused connection costs |
 //! | `tokens` | clients whose proof expires |
+//! | `meter` | rates of connections that have a session |
 //! | `flush` | from the core's outbounds to the socket |
 //! | `close` | how connections end |
 //! | `mail` | what other threads ask |
@@ -26,6 +27,7 @@ mod journal;
 mod login;
 mod mail;
 pub(crate) mod mailbox;
+mod meter;
 mod preauth;
 mod price;
 mod read;
@@ -48,12 +50,15 @@ use alarm::Alarm;
 use conn::Conn;
 use journal::Journal;
 use mailbox::{Mail, Mailbox};
+use meter::RateMeter;
 use mio::{Events, Poll};
 use ravelin_broker::{Broker, Now, ShardMessage};
 use ravelin_event::Event;
 use ravelin_store::Producer;
 use slab::{Key, Slab};
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::rc::Rc;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -140,6 +145,10 @@ pub(crate) struct Shard {
     figures: Arc<Mutex<Figures>>,
     counters: Counters,
     rungs: Rungs,
+    /// Where rates are configured.
+    meter: Option<Rc<RateMeter>>,
+    /// Connections that are not read until a time.
+    delays: BinaryHeap<Reverse<(u64, Key)>>,
     /// What the connections whose price is taken have cost so far.
     prices: price::Prices,
     /// Connections whose sockets may hold more than was read.

@@ -247,6 +247,10 @@ impl Shard {
         {
             return self.refuse(key, &connect, Refusal::Banned, ReasonCode::BANNED);
         }
+        let listener = self.conns.get(key).map_or(0, |conn| conn.entrance);
+        if !self.may_connect(&principal, listener) {
+            return self.refuse(key, &connect, Refusal::RateExceeded, ReasonCode::CONNECTION_RATE_EXCEEDED);
+        }
         let reauth = connect.auth_method.map(|method| Reauth { method: method.into(), exchange: None });
         let connecting = Connecting {
             connect: &connect,
@@ -267,6 +271,7 @@ impl Shard {
                 self.keep_standing(key, &standing);
                 self.ladder().authenticated(address);
                 self.drop_price(key);
+                self.begin_metering(key, link);
                 self.resume(key);
             }
             Err(reason) => {

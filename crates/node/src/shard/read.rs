@@ -20,6 +20,9 @@ const TURN_BYTES_MAX: usize = 4 << 20;
 /// After so many bytes the journal is handed to the store within a turn.
 const JOURNAL_EVERY_BYTES: usize = 1 << 20;
 
+/// The first byte of SUBSCRIBE.
+const SUBSCRIBE: u8 = 0x82;
+
 impl Shard {
     /// Whether sockets must wait: the store or a sister shard has not caught up, or the turn has done its share.
     pub(super) fn reads_stopped(&self) -> bool {
@@ -60,6 +63,10 @@ impl Shard {
         let mut left = READ_BYTES_MAX;
         loop {
             let Some(conn) = self.conns.get_mut(key) else { return };
+            if conn.flags.delayed {
+                conn.flags.readable = true;
+                return;
+            }
             if conn.flags.stashed
                 && let Some(link) = conn.link()
             {
@@ -276,8 +283,12 @@ impl Shard {
     pub(super) fn receive_live(&mut self, key: Key, link: LinkId, mut bytes: &[u8]) {
         let overworked = self.is_overworked();
         let Some(conn) = self.conns.get_mut(key) else { return };
-        if conn.flags.stashed {
+        if conn.flags.stashed || conn.flags.delayed {
             conn.partial.extend_from_slice(bytes);
+            if conn.flags.delayed {
+                conn.flags.stashed = !conn.partial.is_empty();
+                return;
+            }
             if overworked {
                 return self.list_readable(key);
             }
@@ -287,6 +298,7 @@ impl Shard {
         }
         if !conn.partial.is_empty() {
             match self.complete_partial(key, link, bytes) {
+                Some(rest) if self.must_wait(key) => return self.stash(key, rest),
                 Some(rest) => bytes = rest,
                 None => return,
             }
@@ -303,7 +315,7 @@ impl Shard {
                     let (packet, rest) = bytes.split_at(frame.total_len);
                     self.frame(key, link, frame.first, &packet[frame.header_len..]);
                     bytes = rest;
-                    if self.is_overworked() {
+                    if self.is_overworked() || self.must_wait(key) {
                         return self.stash(key, bytes);
                     }
                 }
@@ -327,6 +339,8 @@ impl Shard {
         if !bytes.is_empty() && conn.link().is_some() {
             conn.partial.extend_from_slice(bytes);
             conn.flags.stashed = true;
+        }
+        if !bytes.is_empty() && !conn.flags.delayed {
             self.list_readable(key);
         }
     }
@@ -359,8 +373,17 @@ impl Shard {
         }
     }
 
+    /// Whether the packet that was handled last has exceeded a rate. Without rates this is one comparison.
+    #[inline]
+    fn must_wait(&mut self, key: Key) -> bool {
+        self.meter.is_some() && self.is_delayed(key)
+    }
+
     #[inline]
     fn frame(&mut self, key: Key, link: LinkId, first: u8, body: &[u8]) {
+        if first == SUBSCRIBE && self.meter.is_some() && !self.may_subscribe(key, link) {
+            return;
+        }
         // AUTH of a client that authenticates by a method of its own is the shell's; the core refuses any other.
         if first >= 0xF0 && self.conns.get(key).is_some_and(|conn| conn.reauth.is_some()) {
             self.receive_auth(key, link, first, body);

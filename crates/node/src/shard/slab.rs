@@ -1,7 +1,7 @@
 //! A table of connections whose keys are never mistaken for those of an earlier occupant.
 
 /// Names an occupant: its place and the generation of the place. Fits a poll token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key(pub u64);
 
 impl Key {

@@ -16,7 +16,8 @@ use mio::{Events, Interest, Token};
 use ravelin_broker::{Broker, Observed, Output, RestoreSummary, Watch};
 use ravelin_event::{Event, Refusal};
 use ravelin_mqtt::ReasonCode;
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::sync::mpsc::SyncSender;
@@ -87,6 +88,8 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         figures: seed.figures,
         counters: Counters::default(),
         rungs: Rungs::default(),
+        meter: None,
+        delays: BinaryHeap::new(),
         prices: Prices::default(),
         readable: Vec::new(),
         dirty: Vec::new(),
@@ -106,6 +109,7 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
     };
     // Whoever's rights went while the node was stopped has none now.
     shard.broker.set_authorizer(shard.now, Rc::new(Rights::of(&shard.policy)));
+    shard.set_rates();
     shard.meet_sisters(&seed.met);
     shard.listen()?;
     while !shard.is_done() {
@@ -217,6 +221,9 @@ impl Shard {
         for due_ms in [self.broker.poll_timeout(), self.tokens.next_ms()].into_iter().flatten() {
             next_ms = next_ms.min(due_ms);
         }
+        if let Some(Reverse((until_ms, _))) = self.delays.peek() {
+            next_ms = next_ms.min(*until_ms);
+        }
         self.alarm.set(now_ms, next_ms.max(self.patient_until_ms))?;
         Ok(None)
     }
@@ -313,6 +320,7 @@ impl Shard {
     /// What is due.
     fn expire(&mut self) {
         let now_ms = self.now.mono_ms;
+        self.end_delays();
         if now_ms < self.patient_until_ms {
             return;
         }
@@ -334,6 +342,8 @@ impl Shard {
         if now_ms >= self.next_tick_ms {
             self.next_tick_ms = now_ms + TICK_MS;
             self.check_blocked();
+            self.excuse_delayed();
+            self.tell_rates();
             self.publish_figures();
             for summary in self.suppressor.poll(now_ms) {
                 self.sink.emit(self.now.wall_ms, summary);

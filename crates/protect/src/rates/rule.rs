@@ -8,7 +8,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RateScope {
-    /// Each connection.
+    /// Each Client Identifier.
     Client,
     /// All connections of an identity.
     Identity,
@@ -28,9 +28,9 @@ pub enum RateScope {
 pub enum Measure {
     /// Messages published.
     Messages,
-    /// Bytes published: topic and payload.
+    /// Bytes published: of the packets behind their fixed headers.
     Bytes,
-    /// Filters subscribed to.
+    /// SUBSCRIBE packets.
     Subscribes,
     /// Connections that log in.
     Connects,
@@ -43,7 +43,7 @@ pub enum Excess {
     /// Its connection is not read until the rate allows it.
     #[default]
     Delay,
-    /// QoS 0 is dropped; QoS 1 and 2 are refused with 0x97.
+    /// QoS 0 is dropped; QoS 1 and 2 are refused with 0x97, for which 3.1.1 has no word but the end of the connection.
     Drop,
     /// It is refused with 0x97; who speaks 3.1.1, which has no such answer, or publishes with QoS 0, is disconnected.
     Refuse,
@@ -64,6 +64,44 @@ pub struct RateRule {
     pub limits: Vec<(Measure, Windows)>,
     /// What happens beyond.
     pub on_exceed: Excess,
+}
+
+impl Measure {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Measure::Messages => "messages",
+            Measure::Bytes => "bytes",
+            Measure::Subscribes => "subscribes",
+            Measure::Connects => "connects",
+        }
+    }
+}
+
+impl Excess {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Excess::Delay => "delay",
+            Excess::Drop => "drop",
+            Excess::Refuse => "refuse",
+            Excess::Disconnect => "disconnect",
+        }
+    }
+}
+
+impl RateScope {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            RateScope::Client => "client",
+            RateScope::Identity => "identity",
+            RateScope::Class => "class",
+            RateScope::Address => "address",
+            RateScope::Listener => "listener",
+            RateScope::Topic => "topic",
+        }
+    }
 }
 
 impl RateRule {

@@ -164,6 +164,29 @@ key_file = "store.key"
 # How often $SYS topics are published; "0s" never.
 #interval = "10s"
 
+# --- Rates -------------------------------------------------------------------------------------------------------
+
+# How much is too much, for whom, and what happens then. There may be any number of them; all that match hold.
+#[[rate]]
+# What it is called in events and metrics.
+#name = "field-devices"
+# Who shares one: "client" (each Client Identifier), "identity", "class", "address" (IPv6: a /64), "listener", "topic".
+#scope = "client"
+# Only this client, identity, class, network, listener; for topics, which: a filter. By default each has one of its own.
+#of = "plant/pump-7"
+# "1000/s", "500KB/10s", "infinity", or several at once: ["20/s", "500/m"].
+#messages = "1000/s"
+#bytes = ["1MiB/s", "20MiB/m"]
+# SUBSCRIBE packets, and connections that log in (which are refused beyond it).
+#subscribes = "100/m"
+#connects = "10/m"
+# How much may come at once; by default what the window allows in all of its time.
+#messages_burst = 100
+#bytes_burst = "64KiB"
+# "delay" (its connection is not read until it may go on), "drop" (QoS 0 is dropped, QoS 1 and 2 get 0x97; 3.1.1 is disconnected),
+# "refuse" (0x97; who publishes with QoS 0 or speaks 3.1.1 is disconnected) or "disconnect".
+#on_exceed = "delay"
+
 # --- Limits ------------------------------------------------------------------------------------------------------
 
 [limits]
