@@ -8,6 +8,7 @@
 
 pub mod audit;
 pub mod broker;
+pub mod directory;
 pub mod mqtt;
 pub mod node;
 pub mod protect;
@@ -29,6 +30,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("audit", audit::audit),
     ("passwords", protect::passwords),
     ("access_rules", protect::access_rules),
+    ("directory_commands", directory::directory_commands),
+    ("directory_import", directory::directory_import),
+    ("directory_rules", directory::directory_rules),
     ("scram_server", protect::scram_server),
     ("scram_client", protect::scram_client),
     ("certificate", protect::certificate),

@@ -9,6 +9,9 @@ const MUTATIONS: usize = 100_000;
 const FEWER_MUTATIONS: &[(&str, usize)] = &[
     ("store", 10_000),
     ("audit", 1_500),
+    ("directory_commands", 5_000),
+    ("directory_import", 10_000),
+    ("directory_rules", 20_000),
     ("scram_server", 50_000),
     ("scram_client", 500),
     ("configuration", 10_000),

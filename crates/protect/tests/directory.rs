@@ -473,6 +473,31 @@ fn a_change_leaves_the_old_snapshot_and_the_records_are_all_of_it() {
 }
 
 #[test]
+fn a_certificate_is_one_identitys() {
+    let print = |digit: &str| Arc::<str>::from(digit.repeat(64));
+    let with = |name: &str, prints: Vec<Arc<str>>| Identity { fingerprints: prints, ..Identity::new(name) };
+    let mut edit = Directory::new(DirectoryLimits::default()).edit();
+    edit.create_identity(with("u", vec![print("a"), print("b")])).unwrap();
+    assert_eq!(edit.create_identity(with("v", vec![print("b")])), Err(DirectoryError::FingerprintTaken));
+    assert_eq!(edit.create_identity(with("v", vec![print("B")])), Err(DirectoryError::BadFingerprint));
+    edit.create_identity(with("v", vec![print("c")])).unwrap();
+    edit.modify_identity("u", |u| {
+        u.fingerprints = vec![print("b"), print("d")];
+        Ok(())
+    })
+    .unwrap();
+    let (directory, _) = edit.finish().unwrap();
+    let whose = |directory: &Directory, digit| {
+        directory.identity_by_fingerprint(&print(digit)).map(|identity| identity.name.to_string())
+    };
+    let found = ["a", "b", "c", "d"].map(|digit| whose(&directory, digit));
+    assert_eq!(found, [None, Some("u".into()), Some("v".into()), Some("u".into())]);
+    let mut edit = directory.edit();
+    edit.delete_identity("u").unwrap();
+    assert_eq!(whose(&edit.directory(), "b"), None);
+}
+
+#[test]
 fn what_is_wrong_is_refused_and_everything_has_a_limit() {
     let limits = DirectoryLimits {
         identities_max: 2,

@@ -87,6 +87,9 @@ impl Edit {
     /// Removes an identity.
     pub fn delete_identity(&mut self, name: &str) -> Result<Identity, DirectoryError> {
         let entry = self.inner.identities.remove(name).ok_or(DirectoryError::IdentityNotFound)?;
+        for fingerprint in &entry.identity.fingerprints {
+            self.inner.fingerprints.remove(fingerprint);
+        }
         self.note(Change::gone("identity", name));
         Ok(entry.identity.clone())
     }
@@ -106,8 +109,22 @@ impl Edit {
         let slot =
             |group: &Membership| self.inner.groups.slot(&group.name).ok_or(DirectoryError::GroupNotFound);
         let groups = identity.groups.iter().map(slot).collect::<Result<_, _>>()?;
-        self.note(Change::identity(&identity));
         let name = identity.name.clone();
+        let taken = |fingerprint: &Arc<str>| {
+            self.inner.fingerprints.get(fingerprint).is_some_and(|owner| *owner != name)
+        };
+        if identity.fingerprints.iter().any(taken) {
+            return Err(DirectoryError::FingerprintTaken);
+        }
+        if let Some(before) = self.inner.identities.get(&name) {
+            for fingerprint in &before.identity.fingerprints {
+                self.inner.fingerprints.remove(fingerprint);
+            }
+        }
+        for fingerprint in &identity.fingerprints {
+            self.inner.fingerprints.insert(fingerprint.clone(), name.clone());
+        }
+        self.note(Change::identity(&identity));
         self.inner.identities.insert(name, Arc::new(IdentityEntry { identity, roles, groups }));
         Ok(())
     }

@@ -75,6 +75,12 @@ pub enum DirectoryError {
     /// A password is empty.
     #[error("Empty password is not allowed")]
     EmptyPassword,
+    /// A fingerprint is none.
+    #[error("A fingerprint is a SHA-256 in 64 lower-case hexadecimal digits")]
+    BadFingerprint,
+    /// Another identity has the certificate.
+    #[error("Another client has this certificate")]
+    FingerprintTaken,
     /// A limit of the directory was reached.
     #[error("There are too many {what} (at most {max})")]
     LimitExceeded {

@@ -142,6 +142,7 @@ impl Import {
         self.edit.modify_identity(&name, |known| {
             // What Mosquitto knows nothing of stays.
             identity.class = known.class.take();
+            identity.fingerprints = std::mem::take(&mut known.fingerprints);
             *known = identity;
             Ok(())
         })

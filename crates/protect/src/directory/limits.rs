@@ -12,6 +12,8 @@ pub const PRIORITY_MAX: i32 = 100_000;
 pub const PRIORITY_DEFAULT: i32 = -1;
 /// Longest topic of a rule.
 pub const TOPIC_BYTES_MAX: usize = 4096;
+/// Certificates of one identity.
+pub(super) const FINGERPRINTS_MAX: usize = 16;
 /// Levels of a rule's topic. Deeper topics are matched by `#`.
 pub const LEVELS_MAX: u16 = 128;
 

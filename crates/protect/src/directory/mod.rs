@@ -70,6 +70,8 @@ pub struct Directory(Arc<Inner>);
 struct Inner {
     limits: DirectoryLimits,
     identities: Table<Arc<IdentityEntry>>,
+    /// Whose certificate it is.
+    fingerprints: Table<Arc<str>>,
     groups: Slots<GroupEntry>,
     roles: Slots<RoleEntry>,
     classes: BTreeMap<Arc<str>, Arc<Class>>,
@@ -113,6 +115,7 @@ impl Directory {
         Directory(Arc::new(Inner {
             limits,
             identities: Table::new(),
+            fingerprints: Table::new(),
             groups: Slots::new(),
             roles,
             classes: BTreeMap::new(),
@@ -192,6 +195,11 @@ impl Directory {
     /// The identity of that name.
     pub fn identity(&self, name: &str) -> Option<&Identity> {
         self.0.identities.get(name).map(|entry| &entry.identity)
+    }
+
+    /// The identity whose certificate has this fingerprint.
+    pub fn identity_by_fingerprint(&self, fingerprint: &str) -> Option<&Identity> {
+        self.identity(self.0.fingerprints.get(fingerprint)?)
     }
 
     /// The group of that name.

@@ -3,7 +3,9 @@
 //! In JSON they are what Mosquitto's `dynamic-security.json` has, with Ravelin's additions: in records of the store, in
 //! answers and in files that are imported.
 
-use super::limits::{PRIORITY_DEFAULT, check_name, check_text, clamp_priority};
+use super::limits::{
+    FINGERPRINTS_MAX, PRIORITY_DEFAULT, check_count, check_name, check_text, clamp_priority,
+};
 use super::usage::Usage;
 use super::{Credentials, DirectoryError};
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,9 @@ pub struct Identity {
     pub client_id: Option<Arc<str>>,
     /// What proves it: password hashes, SCRAM verifiers, the secret of one-time codes.
     pub credentials: Credentials,
+    /// SHA-256 fingerprints of certificates that are its own, in lower-case hex: for listeners that know their clients by
+    /// these. No two identities have the same.
+    pub fingerprints: Vec<Arc<str>>,
     /// Its class; `None` is the default class.
     pub class: Option<Arc<str>>,
     /// Its groups, the highest priority first.
@@ -208,6 +213,7 @@ impl Identity {
             name: name.into(),
             client_id: None,
             credentials: Credentials::default(),
+            fingerprints: Vec::new(),
             class: None,
             groups: Vec::new(),
             roles: Vec::new(),
@@ -221,6 +227,13 @@ impl Identity {
         check_name("username", &self.name)?;
         if let Some(client_id) = &self.client_id {
             check_name("client id", client_id)?;
+        }
+        check_count("fingerprints of a client", self.fingerprints.len(), FINGERPRINTS_MAX)?;
+        let is_hex = |text: &str| {
+            text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        if !self.fingerprints.iter().all(|fingerprint| is_hex(fingerprint)) {
+            return Err(DirectoryError::BadFingerprint);
         }
         check_text("textname", self.text_name.as_deref())?;
         check_text("textdescription", self.text_description.as_deref())

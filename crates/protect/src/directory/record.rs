@@ -190,6 +190,8 @@ struct IdentityRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     class: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    fingerprints: Vec<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     credentials: Vec<String>,
 }
 
@@ -204,6 +206,7 @@ impl IdentityRecord {
             roles: role_refs(&identity.roles),
             groups: group_refs(&identity.groups),
             class: identity.class.clone(),
+            fingerprints: identity.fingerprints.clone(),
             credentials: identity.credentials.lines().map(String::from).collect(),
         }
     }
@@ -214,6 +217,7 @@ impl IdentityRecord {
             name: self.username,
             client_id: self.clientid,
             credentials: Credentials::parse(self.credentials.iter().map(String::as_str))?,
+            fingerprints: self.fingerprints,
             class: self.class,
             groups: groups
                 .map(|group| Membership { name: group.groupname, priority: group.priority })

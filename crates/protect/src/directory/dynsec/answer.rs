@@ -51,7 +51,7 @@ fn with_texts(object: &mut Map<String, Value>, name: Option<&str>, description: 
     }
 }
 
-/// An identity, without what proves it.
+/// An identity, without what proves it. Mosquitto knows nothing of classes and fingerprints, and tools pass them over.
 pub(super) fn client(identity: &Identity, addresses: &[String]) -> Value {
     let mut object = Map::new();
     object.insert("username".into(), (*identity.name).into());
@@ -64,6 +64,9 @@ pub(super) fn client(identity: &Identity, addresses: &[String]) -> Value {
     }
     if let Some(class) = identity.class.as_deref() {
         object.insert("class".into(), class.into());
+    }
+    if !identity.fingerprints.is_empty() {
+        object.insert("fingerprints".into(), json!(identity.fingerprints));
     }
     object.insert("roles".into(), json!(role_refs(&identity.roles)));
     object.insert("groups".into(), json!(group_refs(&identity.groups)));

@@ -12,6 +12,19 @@ fn client_id(text: Option<&str>) -> Option<Arc<str>> {
     text.filter(|text| !text.is_empty()).map(Arc::from)
 }
 
+/// What a connection was let in by, beside the password.
+fn bindings(identity: &Identity) -> (Option<Arc<str>>, Option<Arc<str>>, Vec<Arc<str>>) {
+    (identity.client_id.clone(), identity.class.clone(), identity.fingerprints.clone())
+}
+
+/// The fingerprints of its certificates, of which Mosquitto knows nothing; `None` if nothing is said of them.
+fn fingerprints(command: &Command) -> Result<Option<Vec<Arc<str>>>, Failure> {
+    let Some(list) = command.get("fingerprints") else { return Ok(None) };
+    let text = |item: &Value| item.as_str().map(Arc::from);
+    let read = list.as_array().and_then(|list| list.iter().map(text).collect());
+    read.map(Some).ok_or_else(|| "Invalid fingerprints".into())
+}
+
 impl Work<'_> {
     pub(super) fn create_client(&mut self, command: &Command) -> Given {
         let username = command.username()?;
@@ -36,6 +49,7 @@ impl Work<'_> {
         let groups = command.array("groups").into_iter().flatten();
         identity.groups = groups.filter_map(|group| membership(group, "groupname")).collect();
         identity.class = command.text_if_any("class").map(Arc::from);
+        identity.fingerprints = fingerprints(command)?.unwrap_or_default();
         self.edit.create_identity(identity)?;
         Ok(None)
     }
@@ -75,9 +89,9 @@ impl Work<'_> {
         let roles = command.roles()?;
         let groups = self.new_groups(command)?;
         let bound = command.text_if_any("clientid").map(|text| client_id(Some(text)));
+        let certificates = fingerprints(command)?;
         let class = command.text_if_any("class").map(|class| client_id(Some(class)));
-        let before =
-            self.edit.identity(username).map(|identity| (identity.client_id.clone(), identity.class.clone()));
+        let before = self.edit.identity(username).map(bindings);
         self.edit.modify_identity(username, |identity| {
             if let Some(new) = new {
                 identity.credentials = identity.credentials.with_password_of(new)?;
@@ -90,16 +104,16 @@ impl Work<'_> {
             }
             identity.client_id = bound.unwrap_or(identity.client_id.take());
             identity.class = class.unwrap_or(identity.class.take());
+            identity.fingerprints = certificates.unwrap_or(std::mem::take(&mut identity.fingerprints));
             identity.roles = roles.unwrap_or(std::mem::take(&mut identity.roles));
             identity.groups = groups.unwrap_or(std::mem::take(&mut identity.groups));
             Ok(())
         })?;
-        let after =
-            self.edit.identity(username).map(|identity| (identity.client_id.clone(), identity.class.clone()));
+        let after = self.edit.identity(username).map(bindings);
         if new.is_some() {
             self.disconnect.insert((username.into(), "the password was changed"));
         } else if before != after {
-            self.disconnect.insert((username.into(), "the client id or class was changed"));
+            self.disconnect.insert((username.into(), "the client id, class or certificates were changed"));
         }
         Ok(None)
     }

@@ -1,0 +1,4 @@
+//! [`ravelin_fuzz::directory::directory_rules`] under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ravelin_fuzz::directory::directory_rules(data));
