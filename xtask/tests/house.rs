@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Time, randomness and bytes from outside are arguments here.
-const PURE: [&str; 3] = ["ravelin-mqtt", "ravelin-broker", "ravelin-event"];
-/// What a pure crate may use that is not ours: data structures, and derives.
-const PURE_MAY_USE: [&str; 4] = ["foldhash", "hashbrown", "serde", "smallvec"];
+const PURE: [&str; 4] = ["ravelin-mqtt", "ravelin-broker", "ravelin-event", "ravelin-identify"];
+/// What a pure crate may use that is not ours: data structures, text in memory, and derives.
+const PURE_MAY_USE: [&str; 6] = ["foldhash", "hashbrown", "serde", "serde_json", "smallvec", "thiserror"];
 
 /// The five functions of the Framework, and the programme above them. A room appears when it has work to do.
 const FUNCTIONS: [&str; 6] = [

@@ -146,6 +146,23 @@ events! {
     /// A session ended: it expired or was replaced by a clean start.
     SessionEnded = "session.ended", Debug { client_id: String, expired: bool, }
 
+    /// A device was seen for the first time.
+    DeviceDiscovered = "inventory.discovered", Info {
+        device: String, client_id: String, identity: Option<String>, address: Option<String>, declared: Option<String>,
+    }
+    /// A device went from one state of its life to another.
+    DeviceState = "inventory.state", Info { device: String, from: &'static str, to: &'static str, why: String, }
+    /// Two clients use one Client Identifier and throw each other out.
+    DuplicateClient = "inventory.duplicate_client", Warn {
+        client_id: String, device: String, addresses: Vec<String>, why: String,
+    }
+    /// Two clients use one certificate at the same time.
+    ClonedCertificate = "inventory.cloned_certificate", Warn {
+        certificate: String, client_ids: Vec<String>, addresses: Vec<String>, why: String,
+    }
+    /// A device is where it should not be.
+    MovedDevice = "inventory.moved_device", Warn { device: String, address: String, why: String, }
+
     /// A publish was refused.
     PublishRefused = "publish.refused", Warn {
         client_id: String, identity: Option<String>, address: Option<SocketAddr>, topic: String, why: Refusal,

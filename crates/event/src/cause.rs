@@ -48,6 +48,10 @@ pub enum Refusal {
     AccessRule,
     /// The client publishes more than its limits allow.
     PublishRate,
+    /// The device was retired, or reported as lost.
+    Retired,
+    /// The device is not declared, and only declared ones are let in.
+    Undeclared,
     /// Too many connections (in all, from this address, or waiting to be authenticated).
     TooManyConnections,
     /// Too many connection attempts from this address.

@@ -1,0 +1,150 @@
+//! What may flow against what does.
+
+use super::{Flow, Flows};
+use crate::inventory::Inventory;
+use crate::topics::{covers, overlaps};
+use serde::{Deserialize, Serialize};
+
+/// A flow that a declaration or a conduit names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FlowRule {
+    /// Who declares it: `device {name}` or `conduit {name}`.
+    pub source: String,
+    /// `publish` or `subscribe`, or `pass` for a conduit.
+    pub action: String,
+    /// The topic filter.
+    pub filter: String,
+}
+
+/// What the access rules say of a flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Permission {
+    /// This rule lets its publisher publish it.
+    By(String),
+    /// None does now.
+    Nothing,
+    /// That cannot be said: the publisher is a group.
+    NotAsked,
+}
+
+/// An observed flow with what allows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The flow.
+    pub flow: Flow,
+    /// What lets its publishers publish it, as the access rules say.
+    pub allowed: Permission,
+    /// Declarations that name it.
+    pub declared_by: Vec<String>,
+}
+
+/// Authorised against observed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Authorised {
+    /// Flows that were observed and that no declaration names.
+    pub undeclared: Vec<Judged>,
+    /// Flows that were observed and that the access rules do not allow (any more).
+    pub disallowed: Vec<Judged>,
+    /// Flows that go from one zone to another without a conduit.
+    pub unconduited: Vec<Judged>,
+    /// Flows that were declared and never observed.
+    pub unseen: Vec<FlowRule>,
+    /// Flows that are as declared.
+    pub agreeing: u64,
+    /// The matrix that was judged was not whole.
+    pub truncated: bool,
+}
+
+impl Inventory {
+    /// Judges observed flows. `allowed` says what the access rules say of one.
+    pub fn authorised(&self, flows: &Flows, mut allowed: impl FnMut(&Flow) -> Permission) -> Authorised {
+        let mut result = Authorised { truncated: flows.truncated, ..Authorised::default() };
+        for flow in &flows.flows {
+            let declared_by = self.declared_by_whom(flow, flows.grouped);
+            let judged = Judged { flow: flow.clone(), allowed: allowed(flow), declared_by };
+            let disallowed = judged.allowed == Permission::Nothing;
+            result.agreeing += u64::from(!judged.declared_by.is_empty() && !disallowed);
+            if flow.crosses_zones {
+                result.unconduited.push(judged.clone());
+            }
+            if disallowed {
+                result.disallowed.push(judged.clone());
+            }
+            if judged.declared_by.is_empty() {
+                result.undeclared.push(judged);
+            }
+        }
+        result.unseen = self.unseen(flows);
+        result
+    }
+
+    fn declared_by_whom(&self, flow: &Flow, grouped: bool) -> Vec<String> {
+        if !flow.conduits.is_empty() {
+            return flow.conduits.iter().map(|name| format!("conduit {name}")).collect();
+        }
+        if grouped {
+            // A group is no device: any declaration that covers the topic may be of one of its members.
+            let mut names = self.declared.values().filter(|declared| {
+                let filters = self.expanded(declared, &declared.publishes);
+                filters.iter().any(|filter| overlaps(filter, &flow.topic))
+            });
+            return names
+                .next()
+                .map(|declared| format!("device {} and perhaps others", declared.name))
+                .into_iter()
+                .collect();
+        }
+        let Some(declared) = self.declared.get(&*flow.publisher.name) else { return Vec::new() };
+        let filters = self.expanded(declared, &declared.publishes);
+        match filters.iter().any(|filter| covers(filter, &flow.topic)) {
+            true => vec![format!("device {}", declared.name)],
+            false => Vec::new(),
+        }
+    }
+
+    fn unseen(&self, flows: &Flows) -> Vec<FlowRule> {
+        let mut unseen = Vec::new();
+        for declared in self.declared.values() {
+            let source = format!("device {}", declared.name);
+            let keys = declared.keys(self.settings.keyed_by);
+            let devices = || keys.iter().filter_map(|key| Some((key, self.devices.get(key)?)));
+            let kinds = [("publish", &declared.publishes, true), ("subscribe", &declared.subscribes, false)];
+            for (action, filters, publishes) in kinds {
+                for filter in filters.iter() {
+                    let used = devices().any(|(key, device)| {
+                        let (own, topics) =
+                            (device.own(key), if publishes { &device.published } else { &device.subscribed });
+                        let filter = own.expand(filter);
+                        topics.iter().any(|topic| overlaps(&filter, &own.expand(&topic.pattern)))
+                    });
+                    if !used {
+                        let filter = filter.to_string();
+                        unseen.push(FlowRule { source: source.clone(), action: action.into(), filter });
+                    }
+                }
+            }
+        }
+        for conduit in &self.places.conduits {
+            let used = flows.flows.iter().any(|flow| flow.conduits.contains(&conduit.name));
+            if !used {
+                let filter = if conduit.topics.is_empty() { "#".into() } else { conduit.topics.join(", ") };
+                unseen.push(FlowRule {
+                    source: format!("conduit {}", conduit.name),
+                    action: "pass".into(),
+                    filter,
+                });
+            }
+        }
+        unseen
+    }
+
+    fn expanded(&self, declared: &crate::Declared, filters: &[std::sync::Arc<str>]) -> Vec<String> {
+        let keys = declared.keys(self.settings.keyed_by);
+        let found = keys.iter().find_map(|key| Some((key, self.devices.get(key)?)));
+        match found {
+            Some((key, device)) => filters.iter().map(|filter| device.own(key).expand(filter)).collect(),
+            None => filters.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
