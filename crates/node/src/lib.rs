@@ -12,6 +12,7 @@ pub mod control;
 mod error;
 pub mod fetch;
 mod hashpool;
+mod issuers;
 mod ladder;
 mod listen;
 pub mod log;

@@ -6,6 +6,7 @@ use crate::control::{
 };
 use crate::error::Error;
 use crate::hashpool::HashPool;
+use crate::issuers::IssuersThread;
 use crate::ladder::{Ladder, LadderCounters};
 use crate::listen;
 use crate::log::{EventSink, Format, LogThread};
@@ -39,6 +40,7 @@ pub struct Node {
     storage: storage::Place,
     log: LogThread,
     sys: Option<SysThread>,
+    issuers: IssuersThread,
     records: RecordsThread,
     watch: WatchThread,
 }
@@ -155,7 +157,9 @@ impl Node {
                 Event::Listening { listener: listener.name.clone(), address, transport },
             );
         }
-        Ok(Node { control, threads, store, key, storage, log, sys, records, watch })
+        let issuers = IssuersThread::start(control.clone())
+            .map_err(Error::system("start the thread that fetches keys"))?;
+        Ok(Node { issuers, control, threads, store, key, storage, log, sys, records, watch })
     }
 
     /// The handle that administers the node.
@@ -223,6 +227,7 @@ impl Node {
             *policy = next;
         });
         control.0.config.send_replace(Arc::new(config));
+        self.issuers.look();
         Ok(())
     }
 
@@ -236,6 +241,7 @@ impl Node {
         if let Some(sys) = self.sys {
             sys.stop();
         }
+        self.issuers.stop();
         for mailbox in self.control.0.mailboxes.iter() {
             mailbox.post(Mail::Shutdown);
         }

@@ -1,6 +1,7 @@
 //! What a listener demands of whoever connects to it.
 
 use crate::scram::Mechanism;
+use serde::{Deserialize, Serialize};
 
 /// Whether a client must show a certificate in the TLS handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -32,7 +33,8 @@ pub enum IdentityFrom {
 }
 
 /// What a client must prove beside its certificate, the less strict first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SecondFactor {
     /// Nothing: one proof is enough.
     #[default]
@@ -40,6 +42,7 @@ pub enum SecondFactor {
     /// Its password, in CONNECT or by SCRAM.
     Password,
     /// A token of an issuer.
+    #[serde(rename = "jwt")]
     Token,
     /// A one-time code, in the password field of CONNECT.
     Totp,

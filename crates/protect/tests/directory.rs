@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use ravelin_event::{CertificateAttributes, Principal};
 use ravelin_protect::directory::*;
-use ravelin_protect::{AccessRules, Rights};
+use ravelin_protect::{AccessRules, Rights, SecondFactor};
 use std::sync::Arc;
 
 fn who(client_id: &str, identity: Option<&str>) -> Principal {

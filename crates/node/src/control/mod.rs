@@ -9,6 +9,7 @@
 mod actor;
 mod ask;
 mod bans;
+mod credentials;
 mod records;
 mod tree;
 mod watch;
@@ -103,6 +104,7 @@ impl Control {
     /// its line.
     pub(crate) fn open(&self) -> Result<(), Error> {
         self.open_bans()?;
+        self.open_credentials()?;
         Ok(())
     }
 

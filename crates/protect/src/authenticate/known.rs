@@ -22,16 +22,36 @@ pub(super) struct Known {
     pub client_id: Option<Arc<str>>,
 }
 
+/// Identities of the Directory that are looked at for one whose cost an unknown one shall have.
+const MODELS_LOOKED_AT: usize = 32;
+
 impl Authenticator {
     /// What is known of `identity`. An identity that nobody knows is like one without any credentials.
     pub(super) fn known(&self, identity: &str) -> Known {
-        let credentials = self.passwords.user(identity).cloned().unwrap_or_default();
-        Known { credentials, ..Known::default() }
+        let filed = self.passwords.user(identity);
+        let Some(listed) = self.directory.identity(identity) else {
+            return Known { credentials: filed.cloned().unwrap_or_default(), ..Known::default() };
+        };
+        let class = listed.class.as_deref().map(|name| self.directory.class(name));
+        Known {
+            credentials: merged(listed.credentials.user(), filed),
+            disabled: listed.disabled,
+            class: listed.class.clone(),
+            class_is_unknown: matches!(class, Some(None)),
+            second_factor: class.flatten().map_or(SecondFactor::None, |class| class.second_factor),
+            client_id: listed.client_id.clone(),
+        }
     }
 
     /// Which identity has the certificate with this fingerprint.
-    pub(super) fn identity_by_fingerprint(&self, _fingerprint: &str) -> Option<Arc<str>> {
+    pub(super) fn identity_by_fingerprint(&self, fingerprint: &str) -> Option<Arc<str>> {
+        let _ = fingerprint;
         None
+    }
+
+    /// What a token's class claim stands for; `None`: there is no such class.
+    pub(super) fn class(&self, name: &str) -> Option<SecondFactor> {
+        self.directory.class(name).map(|class| class.second_factor)
     }
 
     /// The job that says whether `password` is that of `identity`. Who does not exist, or has none, costs as much as one of
@@ -40,7 +60,8 @@ impl Authenticator {
         if let Some(stored) = self.known(identity).credentials.password {
             return HashJob::known(password, stored);
         }
-        let model = self.passwords.model_hash(identity, &self.secret);
+        let model = self.model("password", identity, |user| user.password.clone());
+        let model = model.or_else(|| self.passwords.model_hash(identity, &self.secret));
         HashJob::unknown(password, model.unwrap_or_else(|| Arc::new(StoredHash::dummy())))
     }
 
@@ -50,15 +71,34 @@ impl Authenticator {
         if let Some(verifier) = self.known(identity).verifier(mechanism) {
             return (verifier.clone(), true);
         }
-        let model = self.passwords.model_verifier(identity, &self.secret);
+        let model = self.model("scram", identity, |user| user.scram(mechanism).cloned());
+        let model = model.or_else(|| self.passwords.model_verifier(identity, &self.secret));
         let made_up = ScramVerifier::made_up(mechanism, identity, &self.secret, model.as_deref());
         (Arc::new(made_up), false)
     }
 
-    /// What a token's class claim stands for; `None`: there is no such class.
-    pub(super) fn class(&self, _name: &str) -> Option<SecondFactor> {
-        None
+    /// A credential of the Directory that one for an unknown identity is made up after, as often as its share of all
+    /// identities is.
+    fn model<T>(&self, purpose: &str, identity: &str, of: impl Fn(&User) -> Option<T>) -> Option<T> {
+        let listed = self.directory.identity_count();
+        let all = listed + self.passwords.len();
+        let place = self.secret.pick(purpose, identity, all);
+        if place >= listed {
+            return None;
+        }
+        let mut looked_at = self.directory.identities_from(place).take(MODELS_LOOKED_AT);
+        looked_at.find_map(|listed| of(listed.credentials.user()))
     }
+}
+
+/// What the Directory says of passwords takes the place of all that the file says: a password that was changed in the one
+/// must not be good any more in the other, whatever the way in which it is proven.
+fn merged(listed: &User, filed: Option<&User>) -> User {
+    let Some(filed) = filed else { return listed.clone() };
+    let has_password =
+        listed.password.is_some() || listed.scram_sha_256.is_some() || listed.scram_sha_512.is_some();
+    let password = if has_password { listed } else { filed };
+    User { totp: listed.totp.clone().or_else(|| filed.totp.clone()), ..password.clone() }
 }
 
 /// Tells a credential from the one that takes its place, without keeping it. Not secret, and not to be kept on disk.

@@ -16,6 +16,7 @@ mod standing;
 pub use exchange::Exchange;
 pub use standing::{Proof, Standing, TokenTerms, With};
 
+use crate::directory::{Directory, DirectoryLimits};
 use crate::jwt::{Issuer, TokenError, looks_like_token};
 use crate::password::CodeWork;
 use crate::totp::{Ledger, LedgerError, Totp};
@@ -153,6 +154,8 @@ pub struct Pending {
 pub struct Sources {
     /// The password file.
     pub passwords: Option<Arc<PasswordFile>>,
+    /// Who is administered while the node runs.
+    pub directory: Option<Directory>,
     /// Whose tokens are accepted.
     pub issuers: Arc<[Issuer]>,
     /// Which one-time codes were used; shared by all snapshots of a node.
@@ -163,6 +166,7 @@ pub struct Sources {
 #[derive(Clone)]
 pub struct Authenticator {
     passwords: Arc<PasswordFile>,
+    directory: Directory,
     issuers: Arc<[Issuer]>,
     ledger: Ledger,
     secret: NodeSecret,
@@ -171,9 +175,10 @@ pub struct Authenticator {
 impl Authenticator {
     /// An authenticator that knows what `sources` know.
     pub fn new(sources: Sources, secret: NodeSecret) -> Authenticator {
-        let Sources { passwords, issuers, ledger } = sources;
+        let Sources { passwords, directory, issuers, ledger } = sources;
         let passwords = passwords.unwrap_or_else(|| Arc::new(PasswordFile::empty()));
-        Authenticator { passwords, issuers, ledger, secret }
+        let directory = directory.unwrap_or_else(|| Directory::new(DirectoryLimits::default()));
+        Authenticator { passwords, directory, issuers, ledger, secret }
     }
 
     /// The issuers whose tokens are accepted.
@@ -181,10 +186,17 @@ impl Authenticator {
         &self.issuers
     }
 
-    /// Takes over from the snapshot before: which one-time codes were used, and the keys of issuers that are fetched.
+    /// Takes over from the snapshot before what is in no file: the Directory, which one-time codes were used, and the keys
+    /// of issuers that are fetched.
     pub fn after(self, earlier: &Authenticator) -> Authenticator {
         let issuers = self.issuers.iter().map(|issuer| issuer.clone().after(&earlier.issuers)).collect();
-        Authenticator { ledger: earlier.ledger.clone(), issuers, ..self }
+        let (directory, ledger) = (earlier.directory.clone(), earlier.ledger.clone());
+        Authenticator { directory, ledger, issuers, ..self }
+    }
+
+    /// The same that goes by another Directory.
+    pub fn with_directory(self, directory: Directory) -> Authenticator {
+        Authenticator { directory, ..self }
     }
 
     /// The same that goes by another ledger of one-time codes.

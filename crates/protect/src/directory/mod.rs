@@ -49,9 +49,7 @@ pub use import::{IMPORT_BYTES_MAX, ImportOptions, Imported};
 pub use limits::{
     DirectoryLimits, NAME_BYTES_MAX, PRIORITY_DEFAULT, PRIORITY_MAX, TEXT_BYTES_MAX, TOPIC_BYTES_MAX,
 };
-pub use model::{
-    ADMIN_ROLE, Class, Defaults, Group, Identity, Membership, Role, Rule, RuleType, SecondFactor,
-};
+pub use model::{ADMIN_ROLE, Class, Defaults, Group, Identity, Membership, Role, Rule, RuleType};
 pub use record::Change;
 pub use review::{Grant, Traffic, TrafficKind, WouldRefuse, dry_run};
 pub use usage::{Usage, UsageClock};

@@ -8,6 +8,7 @@ use super::limits::{
 };
 use super::usage::Usage;
 use super::{Credentials, DirectoryError};
+use crate::SecondFactor;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -141,19 +142,6 @@ pub struct Class {
     /// What it is.
     #[serde(rename = "textdescription", skip_serializing_if = "Option::is_none")]
     pub text_description: Option<Box<str>>,
-}
-
-/// What must be proven beside the first factor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SecondFactor {
-    /// Nothing.
-    #[default]
-    None,
-    /// A password beside the certificate.
-    Password,
-    /// A one-time code.
-    Totp,
 }
 
 /// What holds where no rule says anything, for identities of the directory. Secure by default: nothing is allowed but

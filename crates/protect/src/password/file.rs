@@ -144,6 +144,16 @@ impl PasswordFile {
         self.users.get(name)
     }
 
+    /// How many users it has.
+    pub fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
     /// The users, in the order of their names.
     pub fn users(&self) -> Vec<(&str, &User)> {
         let mut users: Vec<_> = self.users.iter().map(|(name, user)| (&**name, user)).collect();
