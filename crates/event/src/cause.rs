@@ -32,6 +32,8 @@ pub enum Refusal {
     NoCertificate,
     /// The certificate was not accepted (chain, validity, name, revocation).
     BadCertificate,
+    /// The certificate or the identity was revoked.
+    Revoked,
     /// The certificate's identity may not use this Client Identifier or User Name.
     IdentityMismatch,
     /// The second factor that is demanded beside a certificate is missing, wrong or used up.

@@ -313,7 +313,7 @@ mod tests {
             trust: None,
             client_certificate: ravelin_protect::ClientCertificate::None,
             version_min: TlsVersion::Tls12,
-            session_tickets: false,
+            ticket_lifetime: None,
             protocol: Protocol::WebSocket,
         };
         let config = Arc::new(server_config(&settings).unwrap());

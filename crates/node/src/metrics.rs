@@ -30,6 +30,8 @@ pub struct Counters {
     pub moved: u64,
     /// How often a connection that exceeded a rate was made to wait.
     pub delayed: u64,
+    /// TLS connections that were given new keys.
+    pub keys_refreshed: u64,
     /// Clients disconnected because they took nothing.
     pub slow_readers: u64,
     /// Bytes read from sockets.
@@ -85,6 +87,7 @@ fn add_counters(total: &mut Counters, part: &Counters) {
         refused_core,
         moved,
         delayed,
+        keys_refreshed,
         slow_readers,
         socket_bytes_in,
         turns,

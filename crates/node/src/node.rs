@@ -1,6 +1,6 @@
 //! A running node: what is opened on start, in which order, and closed again.
 
-use crate::config::{Config, Diagnostic, LogFormat};
+use crate::config::{Config, Diagnostic, Fetched, LogFormat};
 use crate::control::{
     Changed, Control, Inner, Loading, Records, RecordsThread, Tree, WatchQueue, WatchThread,
 };
@@ -68,7 +68,7 @@ impl Node {
             .map_err(Error::system("start the log"))?;
         let storage = storage::Place::prepare(&config)?;
         let now = clock.now();
-        let files = config.load_files(storage.secret()?, now.wall_ms / 1000)?;
+        let files = config.load_files_with(storage.secret()?, now.wall_ms / 1000, &Fetched::new())?;
         warn(&sink, now.wall_ms, config.warnings.iter().chain(&files.warnings));
         let policy = Arc::new(reload::policy(&config, files, shards, Programme::default(), None));
         let ladder = Ladder::new(reload::ladder_limits(&config.limits), now.mono_ms);
@@ -208,7 +208,7 @@ impl Node {
             return Err(Error::NeedsRestart(why));
         }
         let (control, now) = (&self.control, self.control.now());
-        let files = config.load_files(self.storage.secret()?, now.wall_ms / 1000)?;
+        let files = config.load_files_with(self.storage.secret()?, now.wall_ms / 1000, &Fetched::new())?;
         warn(&control.0.sink, now.wall_ms, config.warnings.iter().chain(&files.warnings));
         if let Some(keys) = self.storage.new_keys(&config, self.key)? {
             let key = keys.current_id();

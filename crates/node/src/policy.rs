@@ -1,12 +1,11 @@
 //! What the shards go by: one immutable snapshot of everything that a reload can change. A reload makes another one.
 
-use crate::config::Network;
+use crate::config::{Ages, ListenerFiles, Network};
 use crate::rates::Rates;
 use crate::ws::handshake::Rules;
 use ravelin_broker::{Authorizer, Publishing, Subscribing, Watch};
 use ravelin_event::Principal;
-use ravelin_protect::{AccessRules, Authenticator, ListenerPolicy, Trust};
-use rustls::ServerConfig;
+use ravelin_protect::{AccessRules, Authenticator, ListenerPolicy, Revocations};
 use std::sync::Arc;
 
 #[derive(Clone)]
@@ -28,13 +27,16 @@ pub(crate) struct Policy {
 
 /// The part of a policy that comes from the store and the control lane, not from files.
 #[derive(Clone, Default)]
-pub(crate) struct Programme {}
+pub(crate) struct Programme {
+    /// Certificates and identities that were revoked while the node ran.
+    pub revocations: Revocations,
+}
 
 /// What a listener demands and offers.
 #[derive(Clone)]
 pub(crate) struct Entrance {
-    pub tls: Option<Arc<ServerConfig>>,
-    pub trust: Option<Trust>,
+    pub files: Option<ListenerFiles>,
+    pub ages: Ages,
     pub listener: ListenerPolicy,
     pub websocket: Option<Rules>,
     /// Networks of the proxies; `None`: no PROXY protocol.

@@ -21,22 +21,21 @@ pub(crate) fn policy(
     programme: Programme,
     before: Option<&Arc<Rates>>,
 ) -> Policy {
-    let listeners = config.listeners.iter().map(|listener| listener.name.as_str().into()).collect();
-    let Files { authenticator, access, tls, trust, .. } = files;
-    let entrances =
-        config.listeners.iter().zip(tls.into_iter().zip(trust)).map(|(listener, (tls, trust))| Entrance {
-            tls,
-            trust,
-            listener: listener.policy,
-            websocket: listener.transport.is_websocket().then(|| Rules {
-                path: listener.websocket_path.clone(),
-                origins: listener.allowed_origins.clone(),
-                frame_bytes_max: config.limits.websocket_frame_bytes_max,
-            }),
-            proxies: listener.proxy_trusted.clone(),
-            connections_max: listener.connections_max.map_or(0, narrow),
-        });
-    let rates = Rates::new(&config.rates, listeners, before);
+    let names = config.listeners.iter().map(|listener| listener.name.as_str().into()).collect();
+    let Files { authenticator, access, listeners, .. } = files;
+    let entrances = config.listeners.iter().zip(listeners).map(|(listener, files)| Entrance {
+        files,
+        ages: listener.ages,
+        listener: listener.policy,
+        websocket: listener.transport.is_websocket().then(|| Rules {
+            path: listener.websocket_path.clone(),
+            origins: listener.allowed_origins.clone(),
+            frame_bytes_max: config.limits.websocket_frame_bytes_max,
+        }),
+        proxies: listener.proxy_trusted.clone(),
+        connections_max: listener.connections_max.map_or(0, narrow),
+    });
+    let rates = Rates::new(&config.rates, names, before);
     Policy {
         authenticator,
         access: Arc::new(access),

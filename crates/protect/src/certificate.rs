@@ -1,11 +1,14 @@
 //! From a client certificate to an identity. The chain was verified by TLS; this reads the names, strictly.
 
 use crate::IdentityFrom;
+use crate::revocation::normal_serial;
 use aws_lc_rs::digest;
 use ravelin_event::CertificateAttributes;
 use std::sync::Arc;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{AttributeTypeAndValue, FromDer, X509Certificate};
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 /// Longest identity, in bytes.
 const IDENTITY_BYTES_MAX: usize = 256;
@@ -17,15 +20,82 @@ const NAMES_MAX: usize = 64;
 pub struct CertificateFacts {
     /// SHA-256 of the certificate, in lower-case hex.
     pub fingerprint: Arc<str>,
+    /// Begin of validity, in seconds since the Unix epoch.
+    pub not_before_s: i64,
     /// End of validity, in seconds since the Unix epoch.
     pub not_after_s: i64,
-    /// Serial number, in lower-case hex.
+    /// Serial number, in lower-case hex without leading zeros.
     pub serial: String,
+    /// Its key.
+    pub key: KeyFacts,
+    /// Whether it is good for client authentication.
+    pub is_for_clients: bool,
+    /// The algorithm that its issuer signed it with, as `openssl x509 -text` calls it; `other` if it is not a known one.
+    pub signature: &'static str,
     common_names: Vec<Result<String, IdentityError>>,
     dns: Vec<Result<String, IdentityError>>,
     uris: Vec<Result<String, IdentityError>>,
     emails: Vec<Result<String, IdentityError>>,
     attributes: Arc<CertificateAttributes>,
+}
+
+/// Of what kind a public key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyType {
+    /// RSA.
+    Rsa,
+    /// ECDSA on P-256.
+    EcdsaP256,
+    /// ECDSA on P-384.
+    EcdsaP384,
+    /// ECDSA on P-521.
+    EcdsaP521,
+    /// Ed25519.
+    Ed25519,
+    /// Anything else.
+    Other,
+}
+
+/// A public key: of what kind, how large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyFacts {
+    /// Of what kind.
+    pub kind: KeyType,
+    /// The modulus or the curve, in bits; 0 if it is not known.
+    pub bits: u32,
+}
+
+impl KeyType {
+    /// As inventories write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            KeyType::Rsa => "RSA",
+            KeyType::EcdsaP256 => "ECDSA-P256",
+            KeyType::EcdsaP384 => "ECDSA-P384",
+            KeyType::EcdsaP521 => "ECDSA-P521",
+            KeyType::Ed25519 => "Ed25519",
+            KeyType::Other => "other",
+        }
+    }
+}
+
+impl KeyFacts {
+    /// Reads a `SubjectPublicKeyInfo`.
+    pub(crate) fn of(key: &SubjectPublicKeyInfo<'_>) -> KeyFacts {
+        let known = |kind, bits| KeyFacts { kind, bits };
+        if key.algorithm.algorithm.to_id_string() == "1.3.101.112" {
+            return known(KeyType::Ed25519, 256);
+        }
+        let curve = key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
+        match (key.parsed(), curve.map(|oid| oid.to_id_string()).as_deref()) {
+            (Ok(PublicKey::RSA(rsa)), _) => known(KeyType::Rsa, bit_length(rsa.modulus)),
+            (_, Some("1.2.840.10045.3.1.7")) => known(KeyType::EcdsaP256, 256),
+            (_, Some("1.3.132.0.34")) => known(KeyType::EcdsaP384, 384),
+            (_, Some("1.3.132.0.35")) => known(KeyType::EcdsaP521, 521),
+            _ => known(KeyType::Other, 0),
+        }
+    }
 }
 
 /// Why a certificate gives no identity.
@@ -66,8 +136,15 @@ impl CertificateFacts {
         }
         let mut facts = CertificateFacts {
             fingerprint: hex(digest::digest(&digest::SHA256, der).as_ref()).into(),
+            not_before_s: certificate.validity().not_before.timestamp(),
             not_after_s: certificate.validity().not_after.timestamp(),
-            serial: hex(certificate.raw_serial()),
+            serial: normal_serial(&hex(certificate.raw_serial())),
+            key: KeyFacts::of(certificate.public_key()),
+            is_for_clients: certificate
+                .extended_key_usage()
+                .map_err(|_| IdentityError::Malformed)?
+                .is_none_or(|usage| usage.value.client_auth || usage.value.any),
+            signature: signature_name(&certificate.signature_algorithm.algorithm.to_id_string()),
             common_names: Vec::new(),
             dns: Vec::new(),
             uris: Vec::new(),
@@ -164,7 +241,7 @@ fn check_uri(name: &str) -> Result<(), IdentityError> {
     if name.contains(['+', '#']) { Err(IdentityError::Character) } else { Ok(()) }
 }
 
-fn check_text(name: &str) -> Result<(), IdentityError> {
+pub(crate) fn check_text(name: &str) -> Result<(), IdentityError> {
     if name.is_empty() || name.len() > IDENTITY_BYTES_MAX {
         return Err(IdentityError::Length);
     }
@@ -175,6 +252,32 @@ fn check_text(name: &str) -> Result<(), IdentityError> {
             || matches!(c, '\u{2060}'..='\u{2069}' | '\u{FEFF}' | '\u{FFF0}'..='\u{FFFF}')
     };
     if name.contains(bad) || name.trim() != name { Err(IdentityError::Character) } else { Ok(()) }
+}
+
+/// The bits of an unsigned number.
+fn bit_length(number: &[u8]) -> u32 {
+    let start = number.iter().position(|byte| *byte != 0).unwrap_or(number.len());
+    let number = &number[start..];
+    number.first().map_or(0, |first| (number.len() as u32) * 8 - first.leading_zeros())
+}
+
+/// The algorithms by which certificates are signed.
+fn signature_name(oid: &str) -> &'static str {
+    match oid {
+        "1.2.840.113549.1.1.5" => "sha1WithRSAEncryption",
+        "1.2.840.113549.1.1.10" => "rsassaPss",
+        "1.2.840.113549.1.1.11" => "sha256WithRSAEncryption",
+        "1.2.840.113549.1.1.12" => "sha384WithRSAEncryption",
+        "1.2.840.113549.1.1.13" => "sha512WithRSAEncryption",
+        "1.2.840.10045.4.3.2" => "ecdsa-with-SHA256",
+        "1.2.840.10045.4.3.3" => "ecdsa-with-SHA384",
+        "1.2.840.10045.4.3.4" => "ecdsa-with-SHA512",
+        "1.3.101.112" => "ED25519",
+        "2.16.840.1.101.3.4.3.17" => "ML-DSA-44",
+        "2.16.840.1.101.3.4.3.18" => "ML-DSA-65",
+        "2.16.840.1.101.3.4.3.19" => "ML-DSA-87",
+        _ => "other",
+    }
 }
 
 /// Lower-case hex.

@@ -15,10 +15,14 @@ use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::NoServerSessionStorage;
-use rustls::sign::CertifiedKey;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a session ticket is good for at most, unless configured otherwise.
+pub const TICKET_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 /// The oldest version that is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -75,6 +79,28 @@ impl ServerIdentity {
         }
     }
 
+    /// The whole chain, end entity first.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.0.cert
+    }
+
+    /// The signature algorithm that handshakes with this key have; with RSA the client chooses among several.
+    pub fn signature_scheme(&self) -> &'static str {
+        use rustls::{SignatureAlgorithm, SignatureScheme as Scheme};
+        let fixed =
+            [Scheme::ECDSA_NISTP256_SHA256, Scheme::ECDSA_NISTP384_SHA384, Scheme::ECDSA_NISTP521_SHA512];
+        match self.0.key.algorithm() {
+            SignatureAlgorithm::RSA => "rsa_pss",
+            SignatureAlgorithm::ED25519 => "ed25519",
+            _ => match fixed.into_iter().find(|scheme| self.0.key.choose_scheme(&[*scheme]).is_some()) {
+                Some(Scheme::ECDSA_NISTP256_SHA256) => "ecdsa_secp256r1_sha256",
+                Some(Scheme::ECDSA_NISTP384_SHA384) => "ecdsa_secp384r1_sha384",
+                Some(_) => "ecdsa_secp521r1_sha512",
+                None => "other",
+            },
+        }
+    }
+
     /// The end entity's certificate.
     pub fn end_entity(&self) -> Option<&CertificateDer<'static>> {
         self.0.cert.first()
@@ -91,8 +117,8 @@ pub struct ServerSettings<'a> {
     pub client_certificate: ClientCertificate,
     /// The oldest version.
     pub version_min: TlsVersion,
-    /// Whether tickets are issued, so that a client that returns is spared the full handshake.
-    pub session_tickets: bool,
+    /// How long a client that returns is spared the full handshake; `None`: no tickets are issued.
+    pub ticket_lifetime: Option<Duration>,
     /// What runs inside.
     pub protocol: Protocol,
 }
@@ -113,27 +139,79 @@ pub fn server_config(settings: &ServerSettings<'_>) -> Result<ServerConfig, Erro
         (_, None) => {
             return Err(Error::Tls("client certificates need a CA that they are verified by".into()));
         }
-        (demand, Some(trust)) => match trust.verifier(demand)? {
+        (demand, Some(trust)) => match trust.verifier(demand) {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => return Err(Error::Tls("no verifier for client certificates".into())),
         },
     };
-    let resolver = rustls::sign::SingleCertAndKey::from(settings.identity.0.clone());
+    let resolver = SingleCertAndKey::from(settings.identity.0.clone());
     let mut config = builder.with_cert_resolver(Arc::new(resolver));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
     config.send_half_rtt_data = false;
-    if settings.session_tickets {
-        config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| Error::Tls(error.to_string()))?;
+    config.send_tls13_tickets = 0;
+    if let Some(lifetime) = settings.ticket_lifetime {
+        config.ticketer = ticketer(lifetime)?;
         config.send_tls13_tickets = 1;
-    } else {
-        config.send_tls13_tickets = 0;
     }
     config.alpn_protocols = match settings.protocol {
         Protocol::Mqtt => vec![b"mqtt".to_vec()],
         Protocol::WebSocket => vec![b"http/1.1".to_vec()],
     };
     Ok(config)
+}
+
+/// The same configuration with ticket keys that nobody has seen: what was issued before resumes nothing.
+pub fn with_new_tickets(config: &ServerConfig) -> Result<ServerConfig, Error> {
+    let mut config = config.clone();
+    if config.ticketer.enabled() {
+        config.ticketer = ticketer(Duration::from_secs(u64::from(config.ticketer.lifetime())))?;
+    }
+    Ok(config)
+}
+
+/// The same configuration with an OCSP answer stapled to its certificate, or with none.
+pub fn with_staple(
+    config: &ServerConfig,
+    identity: &ServerIdentity,
+    answer: Option<Vec<u8>>,
+) -> ServerConfig {
+    let stapled = CertifiedKey { ocsp: answer, ..CertifiedKey::clone(&identity.0) };
+    let mut config = config.clone();
+    config.cert_resolver = Arc::new(SingleCertAndKey::from(stapled));
+    config
+}
+
+/// Keys for tickets, which change twice in a lifetime and are then forgotten.
+fn ticketer(lifetime: Duration) -> Result<Arc<dyn ProducesTickets>, Error> {
+    let half_s = u32::try_from(lifetime.as_secs() / 2).unwrap_or(u32::MAX).clamp(1, 6 * 3600);
+    let rotator = rustls::TicketRotator::new(half_s, || {
+        let keys = aws_lc_rs::Ticketer::new().map_err(|_| rustls::crypto::GetRandomFailed)?;
+        Ok(Box::new(Keys(keys)))
+    });
+    Ok(Arc::new(rotator.map_err(|error| Error::Tls(error.to_string()))?))
+}
+
+/// One set of ticket keys. It would change by itself after six hours, when the rotator has forgotten it.
+#[derive(Debug)]
+struct Keys(Arc<dyn ProducesTickets>);
+
+impl ProducesTickets for Keys {
+    fn enabled(&self) -> bool {
+        self.0.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.0.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.0.encrypt(plain)
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.0.decrypt(cipher)
+    }
 }
 
 /// The algorithms: aws-lc-rs, never the process-wide default, with the post-quantum group first.

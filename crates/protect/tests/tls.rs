@@ -2,11 +2,12 @@
 
 use ravelin_protect::pki::{Ca, DAY, Issued};
 use ravelin_protect::tls::{
-    Protocol, ServerConfig, ServerIdentity, ServerSettings, TlsVersion, provider, server_config,
+    Protocol, ServerConfig, ServerIdentity, ServerSettings, TICKET_LIFETIME, TlsVersion, provider,
+    server_config, with_new_tickets,
 };
 use ravelin_protect::{CertificateFacts, ClientCertificate, Error, IdentityError, IdentityFrom, Trust, file};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConnection};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ impl Plant {
             trust: Some(&trust),
             client_certificate: demand,
             version_min: TlsVersion::Tls12,
-            session_tickets: tickets,
+            ticket_lifetime: tickets.then_some(TICKET_LIFETIME),
             protocol: Protocol::Mqtt,
         };
         Arc::new(server_config(&settings).unwrap())
@@ -163,8 +164,6 @@ fn a_revoked_certificate_is_refused_and_live_sessions_are_found() {
     let now = UnixTime::now();
     assert!(before.accepts(&chain(&meter).0, now) && !after.accepts(&chain(&meter).0, now));
     assert!(after.accepts(&chain(&other).0, now) && !after.accepts(&[], now));
-    let (meter_chain, other_chain) = (chain(&meter).0, chain(&other).0);
-    assert_eq!(after.accepts_each([&meter_chain[..], &other_chain[..]], now), [false, true]);
     assert!(
         connect(plant.client(Some(&meter), BOTH), plant.server(ClientCertificate::Required, true)).is_err()
     );
@@ -191,10 +190,13 @@ fn a_revocation_list_that_is_missing_broken_or_old_fails_closed() {
     std::fs::write(plant.path("ca.crl"), old).unwrap();
     let trust = plant.trust().unwrap();
     assert!(trust.expired_list(now_s()).is_some() && !trust.accepts(&chain(&meter).0, UnixTime::now()));
-    // A list of another CA says nothing about ours.
-    let other = Plant::new();
-    std::fs::copy(other.path("ca.crl"), plant.path("ca.crl")).unwrap();
+    // A list of another CA says nothing about ours; one in the name of ours that it did not sign is a forgery.
+    let (other, _) = Ca::create("another CA", now_s(), DAY).unwrap();
+    std::fs::write(plant.path("ca.crl"), other.issue_crl(&[], 1, now_s(), DAY).unwrap()).unwrap();
     assert!(!plant.trust().unwrap().accepts(&chain(&meter).0, UnixTime::now()));
+    let namesake = Plant::new();
+    std::fs::copy(namesake.path("ca.crl"), plant.path("ca.crl")).unwrap();
+    assert!(plant.trust().is_err());
 }
 
 #[test]
@@ -224,6 +226,63 @@ fn a_ticket_does_not_outlive_a_reload() {
 }
 
 #[test]
+fn new_ticket_keys_end_what_could_be_resumed_and_nothing_else() {
+    for versions in [BOTH, OLD] {
+        let plant = Plant::new();
+        let meter = plant.ca.issue_client("meter-7", now_s(), DAY).unwrap();
+        let server = plant.server(ClientCertificate::Required, true);
+        let client = plant.client(Some(&meter), versions);
+        connect(client.clone(), server.clone()).unwrap();
+        let rotated = Arc::new(with_new_tickets(&server).unwrap());
+        assert_eq!(rotated.ticketer.lifetime(), server.ticketer.lifetime());
+        let (after, end) = connect(client.clone(), rotated.clone()).unwrap();
+        assert_eq!(after.handshake_kind(), Some(HandshakeKind::Full));
+        assert!(end.peer_certificates().is_some());
+        let (again, _) = connect(client, rotated).unwrap();
+        assert_eq!(again.handshake_kind(), Some(HandshakeKind::Resumed));
+        let without = plant.server(ClientCertificate::Required, false);
+        assert!(!with_new_tickets(&without).unwrap().ticketer.enabled());
+    }
+}
+
+#[test]
+fn a_forged_or_missing_list_lets_nobody_in() {
+    let plant = Plant::new();
+    let meter = plant.ca.issue_client("meter-7", now_s(), DAY).unwrap();
+    let authorities = ravelin_protect::trust::load_certificates(&plant.path("ca.crt")).unwrap();
+    let genuine = ravelin_protect::trust::load_crls(&plant.path("ca.crl")).unwrap();
+    let mut forged = genuine[0].to_vec();
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    let error = Trust::new(authorities.clone(), vec![forged.into()], "a").err().unwrap().to_string();
+    assert!(error.contains("is not signed by it"), "{error}");
+    let missing = vec!["http://crl.example/a".to_string()];
+    let closed = Trust::with_missing(authorities.clone(), Vec::new(), missing.clone(), "a").unwrap();
+    assert!(!closed.accepts(&chain(&meter).0, UnixTime::now()));
+    assert_eq!(closed.missing(), missing);
+    // Where the CA has a list, what is missing of another does not matter to its clients.
+    let open = Trust::with_missing(authorities, genuine, missing, "a").unwrap();
+    assert!(open.accepts(&chain(&meter).0, UnixTime::now()));
+}
+
+#[test]
+fn the_newer_of_two_lists_counts() {
+    let plant = Plant::new();
+    let meter = plant.ca.issue_client("meter-7", now_s(), DAY).unwrap();
+    let authorities = ravelin_protect::trust::load_certificates(&plant.path("ca.crt")).unwrap();
+    let list = |at_s| {
+        let pem = plant.ca.issue_crl(&[], at_s, at_s, DAY).unwrap();
+        CertificateRevocationListDer::from_pem_slice(pem.as_bytes()).unwrap()
+    };
+    let (old, new) = (list(now_s() - 86_400 * 3), list(now_s()));
+    for lists in [vec![old.clone(), new.clone()], vec![new, old]] {
+        let trust = Trust::new(authorities.clone(), lists, "a").unwrap();
+        assert_eq!(trust.expired_list(now_s()), None);
+        assert!(trust.accepts(&chain(&meter).0, UnixTime::now()));
+    }
+}
+
+#[test]
 fn without_tickets_nothing_is_resumed() {
     for versions in [BOTH, OLD] {
         let plant = Plant::new();
@@ -243,7 +302,7 @@ fn versions_and_protocols_are_as_configured() {
         trust: None,
         client_certificate: ClientCertificate::None,
         version_min,
-        session_tickets: true,
+        ticket_lifetime: Some(TICKET_LIFETIME),
         protocol,
     };
     let strict = server_config(&settings(TlsVersion::Tls13, Protocol::WebSocket)).unwrap();

@@ -57,7 +57,7 @@ impl Config {
             client_certificate: paths.client_certificate,
             version_min: paths.version_min,
             // Who administers connects seldom; a ticket would outlive a revocation.
-            session_tickets: false,
+            ticket_lifetime: None,
             protocol: Protocol::WebSocket,
         };
         let config = self.loaded("control.certificate", tls::server_config(&settings), found)?;

@@ -1,15 +1,17 @@
 //! Reads what the configuration names, and checks it: what `serve`, a reload and `check` have in common.
 
 use super::diagnostic::{ConfigErrors, Diagnostic, Severity};
-use super::{Config, Listener, ListenerTls};
+use super::{Config, CrlSource, Listener, ListenerTls};
 use ravelin_protect::jwt::{Issuer, KeyCell, KeySet};
 use ravelin_protect::tls::ServerConfig;
 use ravelin_protect::tls::{self, Protocol, ServerIdentity, ServerSettings};
 use ravelin_protect::{
     AccessRules, Authenticator, CertificateFacts, ClientCertificate, Error, NodeSecret, PasswordFile,
-    Sources, Trust, file, jwt,
+    Sources, Trust, file, jwt, trust,
 };
-use std::path::Path;
+use rustls::pki_types::CertificateRevocationListDer;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A certificate that ends sooner than this is warned of.
@@ -22,17 +24,43 @@ pub struct Files {
     /// Who may do what.
     pub access: AccessRules,
     /// For each listener of the configuration: its TLS, if it has any.
-    pub tls: Vec<Option<Arc<ServerConfig>>>,
-    /// For each listener of the configuration: whose client certificates it accepts.
-    pub trust: Vec<Option<Trust>>,
+    pub listeners: Vec<Option<ListenerFiles>>,
     /// What deserves a warning: certificates that end soon, weak hashes.
     pub warnings: Vec<Diagnostic>,
 }
+
+/// The certificates of a listener, ready for use.
+#[derive(Clone)]
+pub struct ListenerFiles {
+    /// Its TLS.
+    pub tls: Arc<ServerConfig>,
+    /// Whose client certificates it accepts.
+    pub trust: Option<Trust>,
+    /// Its own certificate and key.
+    pub identity: ServerIdentity,
+}
+
+/// The revocation lists that were fetched, by their URL.
+pub type Fetched = BTreeMap<String, Vec<CertificateRevocationListDer<'static>>>;
+
+/// Trust that listeners have in common: a list of a million serial numbers is parsed and held once.
+type Trusts = BTreeMap<(PathBuf, Vec<CrlSource>), Trust>;
 
 impl Config {
     /// Reads every file that the configuration names. `secret` is the node's own; `now_s` is the time in seconds since
     /// the Unix epoch. All errors are collected, each at the key that names the file and at the file's own line.
     pub fn load_files(&self, secret: NodeSecret, now_s: u64) -> Result<Files, ConfigErrors> {
+        self.load_files_with(secret, now_s, &Fetched::new())
+    }
+
+    /// The same with the revocation lists that were fetched from their URLs. Of which there is none, nobody could say
+    /// who is revoked: no client of that CA is accepted, and a warning says so.
+    pub fn load_files_with(
+        &self,
+        secret: NodeSecret,
+        now_s: u64,
+        fetched: &Fetched,
+    ) -> Result<Files, ConfigErrors> {
         let mut found = Vec::new();
         let passwords = self.load_passwords(&mut found);
         let issuers = self.load_issuers(now_s, &mut found);
@@ -49,12 +77,7 @@ impl Config {
                 );
             }
         }
-        let (mut tls, mut trust) = (Vec::new(), Vec::new());
-        for (index, listener) in self.listeners.iter().enumerate() {
-            let (config, accepted) = self.load_tls(index, listener, now_s, &mut found).unzip();
-            tls.push(config);
-            trust.push(accepted.flatten());
-        }
+        let listeners = self.load_all_tls(now_s, fetched, &mut found);
         // The control lane loads its own again; what is wrong with it is found here, before anything changes.
         let _ = self.control_files(now_s, &mut found);
         if found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
@@ -63,7 +86,35 @@ impl Config {
         let passwords = passwords.map(Arc::new);
         let sources = Sources { passwords, issuers: issuers.into(), ..Sources::default() };
         let authenticator = Authenticator::new(sources, secret);
-        Ok(Files { authenticator, access, tls, trust, warnings: found })
+        Ok(Files { authenticator, access, listeners, warnings: found })
+    }
+
+    /// Reads what [`Config::load_files`] reads for the listeners' TLS, and no more; gives warnings beside it.
+    #[allow(clippy::type_complexity, reason = "two lists of what is named above")]
+    pub fn load_listeners(
+        &self,
+        now_s: u64,
+        fetched: &Fetched,
+    ) -> Result<(Vec<Option<ListenerFiles>>, Vec<Diagnostic>), ConfigErrors> {
+        let mut found = Vec::new();
+        let listeners = self.load_all_tls(now_s, fetched, &mut found);
+        match found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+            true => Err(ConfigErrors(found)),
+            false => Ok((listeners, found)),
+        }
+    }
+
+    fn load_all_tls(
+        &self,
+        now_s: u64,
+        fetched: &Fetched,
+        found: &mut Vec<Diagnostic>,
+    ) -> Vec<Option<ListenerFiles>> {
+        let mut trusts = Trusts::new();
+        let listeners = self.listeners.iter().enumerate();
+        listeners
+            .map(|(index, listener)| self.load_tls(index, listener, now_s, fetched, &mut trusts, found))
+            .collect()
     }
 
     fn load_passwords(&self, found: &mut Vec<Diagnostic>) -> Option<PasswordFile> {
@@ -107,11 +158,7 @@ impl Config {
                 }
             }
             if let Some(path) = &provider.jwks_ca {
-                self.loaded(
-                    &format!("jwt.{index}.jwks_ca"),
-                    ravelin_protect::trust::load_certificates(path),
-                    found,
-                );
+                self.loaded(&format!("jwt.{index}.jwks_ca"), trust::load_certificates(path), found);
             }
             issuers.push(Issuer::new(provider.settings.clone(), keys));
         }
@@ -132,8 +179,10 @@ impl Config {
         index: usize,
         listener: &Listener,
         now_s: u64,
+        fetched: &Fetched,
+        trusts: &mut Trusts,
         found: &mut Vec<Diagnostic>,
-    ) -> Option<(Arc<ServerConfig>, Option<Trust>)> {
+    ) -> Option<ListenerFiles> {
         let paths = listener.tls.as_ref()?;
         let key = |name: &str| format!("listener.{index}.{name}");
         self.check_private(&key("key"), &paths.key, "the private key", found);
@@ -142,30 +191,70 @@ impl Config {
         if let Some(client_ca) = &paths.client_ca
             && listener.policy.client_certificate != ClientCertificate::None
         {
-            // Each list on its own first, so that an error points at the key it belongs to.
-            let authorities = self.loaded(&key("client_ca"), Trust::load(client_ca, &[]), found);
-            let lists =
-                authorities.and_then(|_| self.loaded(&key("crl"), Trust::load(client_ca, &paths.crl), found));
-            if let Some(loaded) = lists {
-                if let Some(what) = loaded.expired_list(now_s) {
-                    let help = "fetch the list again: until then no client of that CA can connect";
-                    self.report(&key("crl"), Severity::Warning, what, help, found);
-                }
-                trust = Some(loaded);
-            } else {
-                return None;
-            }
+            trust = Some(self.load_trust(index, client_ca, &paths.crl, fetched, trusts, found)?);
         }
+        if let Some(trust) = &trust {
+            self.warn_of_lists(&key("crl"), trust, now_s, found);
+        }
+        let identity = identity?;
         let settings = ServerSettings {
-            identity: &identity?,
+            identity: &identity,
             trust: trust.as_ref(),
             client_certificate: listener.policy.client_certificate,
             version_min: paths.version_min,
-            session_tickets: paths.session_tickets,
+            ticket_lifetime: paths.session_tickets.then_some(paths.ticket_lifetime),
             protocol: if listener.transport.is_websocket() { Protocol::WebSocket } else { Protocol::Mqtt },
         };
-        let config = self.loaded(&key("certificate"), tls::server_config(&settings), found)?;
-        Some((Arc::new(config), trust))
+        let tls = self.loaded(&key("certificate"), tls::server_config(&settings), found)?;
+        Some(ListenerFiles { tls: Arc::new(tls), trust, identity })
+    }
+
+    fn load_trust(
+        &self,
+        index: usize,
+        client_ca: &Path,
+        sources: &[CrlSource],
+        fetched: &Fetched,
+        trusts: &mut Trusts,
+        found: &mut Vec<Diagnostic>,
+    ) -> Option<Trust> {
+        let cached = (client_ca.to_path_buf(), sources.to_vec());
+        if let Some(trust) = trusts.get(&cached) {
+            return Some(trust.clone());
+        }
+        let name = client_ca.display().to_string();
+        let key = |name: &str| format!("listener.{index}.{name}");
+        // The CAs on their own first, so that an error points at the key it belongs to.
+        let authorities = self.loaded(&key("client_ca"), trust::load_certificates(client_ca), found)?;
+        self.loaded(&key("client_ca"), Trust::new(authorities.clone(), Vec::new(), &name), found)?;
+        let (mut lists, mut missing) = (Vec::new(), Vec::new());
+        for source in sources {
+            match source {
+                CrlSource::File(path) => {
+                    lists.extend(self.loaded(&key("crl"), trust::load_crls(path), found)?);
+                }
+                CrlSource::Url(url) => match fetched.get(url) {
+                    Some(fetched) => lists.extend(fetched.iter().cloned()),
+                    None => missing.push(source.to_string()),
+                },
+            }
+        }
+        let trust =
+            self.loaded(&key("crl"), Trust::with_missing(authorities, lists, missing, &name), found)?;
+        trusts.insert(cached, trust.clone());
+        Some(trust)
+    }
+
+    fn warn_of_lists(&self, key: &str, trust: &Trust, now_s: u64, found: &mut Vec<Diagnostic>) {
+        if let Some(what) = trust.expired_list(now_s) {
+            let help = "fetch the list again: until then no client of that CA can connect";
+            self.report(key, Severity::Warning, what, help, found);
+        }
+        if let Some(first) = trust.missing().first() {
+            let what = format!("the revocation list at {first} was not fetched yet");
+            let help = "until it is, no client whose CA has no other list can connect";
+            self.report(key, Severity::Warning, what, help, found);
+        }
     }
 
     fn load_identity(

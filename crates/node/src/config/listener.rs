@@ -1,11 +1,13 @@
 //! `[[listener]]`: an address, what is spoken on it, and who is let in.
 
+use super::keys::{self, Ages, CrlSource, StapleConfig};
 use super::read::Table;
 use ravelin_protect::Network;
 use ravelin_protect::tls::TlsVersion;
 use ravelin_protect::{BindClientId, ClientCertificate, IdentityFrom, ListenerPolicy, Methods, SecondFactor};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What is spoken on a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub struct Listener {
     pub proxy_trusted: Option<Vec<Network>>,
     /// Connections of this listener.
     pub connections_max: Option<u64>,
+    /// How old keys and sessions may get.
+    pub ages: Ages,
     /// Plain transport beyond loopback was asked for.
     pub dangerous_plaintext: bool,
 }
@@ -76,12 +80,16 @@ pub struct ListenerTls {
     pub key: PathBuf,
     /// The CAs of clients, in PEM; present exactly if clients are asked for a certificate.
     pub client_ca: Option<PathBuf>,
-    /// Revocation lists.
-    pub crl: Vec<PathBuf>,
+    /// Where revocation lists come from.
+    pub crl: Vec<CrlSource>,
     /// The oldest version that is spoken.
     pub version_min: TlsVersion,
     /// Whether a client that returns is spared the full handshake.
     pub session_tickets: bool,
+    /// How long a ticket is good for at most.
+    pub ticket_lifetime: Duration,
+    /// The OCSP answer that is stapled to the certificate.
+    pub staple: StapleConfig,
 }
 
 /// Reads one listener; `None` if it lacks what nothing can stand in for.
@@ -107,7 +115,8 @@ pub(super) fn read(table: &mut Table<'_, '_>, base: &Path) -> Option<Listener> {
     let certificate = table.take::<String>("certificate");
     let private_key = table.take::<String>("key");
     let client_ca = table.take::<String>("client_ca");
-    let crl = table.take::<Vec<String>>("crl");
+    let crl = keys::read_sources(table, base);
+    let key_keys = keys::read_listener(table, base);
     let version_min = table.choice("tls_min", &[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)]);
     let session_tickets = table.take::<bool>("session_tickets");
     let identity_from = table.choice(
@@ -174,7 +183,8 @@ pub(super) fn read(table: &mut Table<'_, '_>, base: &Path) -> Option<Listener> {
             table.reader.error_at(&key(at), what, "set `client_certificate` to \"required\" or \"optional\"");
         }
     } else {
-        for name in ["certificate", "key", "client_ca", "crl", "tls_min", "session_tickets"] {
+        let tls_keys = ["certificate", "key", "client_ca", "crl", "tls_min", "session_tickets"];
+        for name in tls_keys.iter().chain(keys::TLS_ONLY).copied() {
             if written(table, name) {
                 let what = format!("`{name}` has no effect: the transport is not encrypted");
                 table.reader.error_at(
@@ -276,9 +286,11 @@ pub(super) fn read(table: &mut Table<'_, '_>, base: &Path) -> Option<Listener> {
             certificate: base.join(certificate),
             key: base.join(key),
             client_ca: client_ca.map(|path| base.join(path)),
-            crl: crl.unwrap_or_default().iter().map(|path| base.join(path)).collect(),
+            crl,
             version_min: version_min.unwrap_or_default(),
             session_tickets: session_tickets.unwrap_or(true),
+            ticket_lifetime: key_keys.ticket_lifetime,
+            staple: key_keys.staple,
         }),
         _ => None,
     };
@@ -292,6 +304,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, base: &Path) -> Option<Listener> {
         tls,
         proxy_trusted,
         connections_max,
+        ages: key_keys.ages,
         dangerous_plaintext,
     })
 }

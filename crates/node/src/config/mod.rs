@@ -9,6 +9,7 @@ mod control_files;
 mod diagnostic;
 mod files;
 mod jwt;
+mod keys;
 mod limits;
 mod listener;
 mod rates;
@@ -18,8 +19,9 @@ mod sections;
 pub use control::{CONTROL_LIMITS, ControlConfig, ControlLimits, ControlTls};
 pub use control_files::ControlFiles;
 pub use diagnostic::{ConfigErrors, Diagnostic, Severity};
-pub use files::Files;
+pub use files::{Fetched, Files, ListenerFiles};
 pub use jwt::JwtConfig;
+pub use keys::{Ages, CaConfig, CertificatesConfig, CrlSource, StapleConfig};
 pub use limits::{LIMITS, LimitEntry, Limits};
 pub use listener::{Listener, ListenerTls, Transport};
 pub use ravelin_protect::Network;
@@ -54,6 +56,10 @@ pub struct Config {
     pub jwt: Vec<JwtConfig>,
     /// Who may do what.
     pub access: AccessConfig,
+    /// The private CA, if the node has its key.
+    pub ca: Option<CaConfig>,
+    /// How certificates and revocation lists are kept up to date.
+    pub certificates: CertificatesConfig,
     /// What is kept on disk, and when it counts as kept.
     pub store: StoreConfig,
     /// Every limit.

@@ -4,7 +4,7 @@ use super::diagnostic::{ConfigErrors, Severity, Source};
 use super::read::{Reader, Table};
 use super::{
     AccessConfig, AuthenticationConfig, Config, Durability, Limits, LogConfig, LogFormat, NodeConfig,
-    StoreConfig, SysConfig, control, jwt, listener, rates,
+    StoreConfig, SysConfig, control, jwt, keys, listener, rates,
 };
 use ravelin_broker::SHARDS_MAX;
 use ravelin_event::Level;
@@ -55,6 +55,8 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         rules_file: table.take::<String>("rules_file").map(|path| base.join(path)),
         dangerous_allow_everything: table.take("dangerous_allow_everything").unwrap_or(false),
     });
+    let ca = root.table("ca", |table| keys::read_ca(table, base));
+    let certificates = root.table("certificates", |table| keys::read_certificates(table, base));
     let store = root.table("store", |table| StoreConfig {
         durability: table
             .choice(
@@ -106,6 +108,8 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         authentication,
         jwt: jwt.into_iter().flatten().collect(),
         access,
+        ca,
+        certificates,
         store,
         limits,
         rates: rates.into_iter().flatten().collect(),

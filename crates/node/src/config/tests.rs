@@ -78,7 +78,7 @@ fn a_configuration_is_read() {
     assert_eq!(mtls.policy.client_certificate, ClientCertificate::Required);
     assert_eq!(mtls.policy.bind_client_id, BindClientId::Prefix);
     assert!(mtls.policy.methods.certificate && !mtls.policy.methods.password && !mtls.policy.anonymous);
-    assert_eq!(mtls.tls.as_ref().unwrap().crl, [Path::new("/etc/ravelin/ca.crl")]);
+    assert_eq!(mtls.tls.as_ref().unwrap().crl, [CrlSource::File("/etc/ravelin/ca.crl".into())]);
     assert_eq!((wss.name.as_str(), wss.websocket_path.as_str()), ("wss-8884", "/bus"));
     assert!(
         wss.policy.methods.scram_sha_256
@@ -339,8 +339,11 @@ impl Deployment {
 #[test]
 fn the_files_are_loaded() {
     let files = Deployment::new().load_at(NOW_S).unwrap();
-    assert_eq!(files.tls.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true]);
-    assert_eq!(files.trust.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(files.listeners.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true]);
+    assert_eq!(
+        files.listeners.iter().flatten().map(|one| one.trust.is_some()).collect::<Vec<_>>(),
+        [true, false]
+    );
     assert_eq!(files.access.len(), 1);
     assert!(files.warnings.is_empty(), "{:?}", files.warnings);
 }

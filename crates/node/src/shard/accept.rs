@@ -12,6 +12,7 @@ use ravelin_event::{Event, Refusal};
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Connections that are accepted from one listener in one turn.
 const BATCH: usize = 64;
@@ -134,8 +135,8 @@ impl Shard {
         if entrance.websocket.is_some() {
             conn.ws = Some(Box::new(WebSocket::new()));
         }
-        let Some(config) = &entrance.tls else { return true };
-        match Tls::new(config.clone()) {
+        let Some(files) = &entrance.files else { return true };
+        match Tls::new(Arc::clone(&files.tls), self.now.mono_ms) {
             Ok(tls) => {
                 conn.tls = Some(Box::new(tls));
                 true

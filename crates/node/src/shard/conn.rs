@@ -23,6 +23,8 @@ pub(crate) struct Conn {
     pub partial: Vec<u8>,
     /// When the peer last took something of what waits for it.
     pub progress_ms: u64,
+    /// When the client last proved who it is, in seconds of the node's clock.
+    pub proven_s: u32,
     /// Bytes that waited for the socket when they were last counted.
     pub waiting_bytes: u32,
     /// Enhanced authentication of an MQTT 5.0 client that used it.
@@ -132,6 +134,7 @@ impl Conn {
             ws: None,
             partial: Vec::new(),
             progress_ms: 0,
+            proven_s: 0,
             waiting_bytes: 0,
             reauth: None,
             proof: Proof::default(),

@@ -8,10 +8,8 @@ use crate::control::{Changed, ConnInfo, Order, ShardView};
 use crate::policy::{Policy, Rights};
 use ravelin_event::{DisconnectCause, Refusal};
 use ravelin_mqtt::ReasonCode;
-use rustls::pki_types::{CertificateDer, UnixTime};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 impl Shard {
     /// Deals with all mail. One atomic load when there is none.
@@ -83,36 +81,10 @@ impl Shard {
         self.broker.set_authorizer(self.now, Rc::new(rights));
         let keys: Vec<Key> = self.conns.keys().collect();
         if changed == Changed::Everything {
-            self.disconnect_untrusted(&keys);
+            self.verify_again();
         }
         for key in keys {
             self.disconnect_unknown(key);
-        }
-    }
-
-    /// Certificates are verified anew: a CA may be gone, a revocation list may have grown.
-    fn disconnect_untrusted(&mut self, keys: &[Key]) {
-        let now = UnixTime::since_unix_epoch(Duration::from_millis(self.now.wall_ms));
-        let mut untrusted = Vec::new();
-        for (index, entrance) in self.policy.entrances.iter().enumerate() {
-            let mut chains: Vec<(Key, &[CertificateDer<'_>])> = Vec::new();
-            for &key in keys {
-                let Some(conn) = self.conns.get(key) else { continue };
-                let chain = conn.tls.as_ref().map(|tls| tls.peer_certificates()).unwrap_or_default();
-                if usize::from(conn.entrance) == index && !chain.is_empty() {
-                    chains.push((key, chain));
-                }
-            }
-            let accepted = match &entrance.trust {
-                Some(trust) => trust.accepts_each(chains.iter().map(|(_, chain)| *chain), now),
-                None => vec![false; chains.len()],
-            };
-            untrusted.extend(
-                chains.iter().zip(accepted).filter(|(_, accepted)| !accepted).map(|((key, _), _)| *key),
-            );
-        }
-        for key in untrusted {
-            self.end_administratively(key, "its certificate is not trusted any more");
         }
     }
 
@@ -129,7 +101,7 @@ impl Shard {
         }
     }
 
-    fn end_administratively(&mut self, key: Key, detail: &str) {
+    pub(super) fn end_administratively(&mut self, key: Key, detail: &str) {
         let Some(conn) = self.conns.get(key) else { return };
         match &conn.stage {
             Stage::Live(link) => {

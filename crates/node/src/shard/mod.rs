@@ -13,6 +13,7 @@
 //! | `meter` | rates of connections that have a session |
 //! | `flush` | from the core's outbounds to the socket |
 //! | `close` | how connections end |
+//! | `keys` | certificates and keys of live connections: revoked, distrusted, too old |
 //! | `mail` | what other threads ask |
 //!
 //! Nothing here is shared with another thread but the mailboxes, the ladder (asked when a connection begins and ends)
@@ -24,6 +25,7 @@ mod close;
 pub(crate) mod conn;
 mod flush;
 mod journal;
+mod keys;
 mod login;
 mod mail;
 pub(crate) mod mailbox;
@@ -151,6 +153,8 @@ pub(crate) struct Shard {
     delays: BinaryHeap<Reverse<(u64, Key)>>,
     /// What the connections whose price is taken have cost so far.
     prices: price::Prices,
+    /// Certificates and keys of live connections.
+    care: keys::KeyCare,
     /// Connections whose sockets may hold more than was read.
     readable: Vec<Key>,
     /// Connections with something to write.

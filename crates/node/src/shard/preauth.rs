@@ -247,6 +247,9 @@ impl Shard {
         {
             return self.refuse(key, &connect, Refusal::Banned, ReasonCode::BANNED);
         }
+        if self.revocation_of_client(key, &principal).is_some() {
+            return self.refuse(key, &connect, Refusal::Revoked, ReasonCode::NOT_AUTHORIZED);
+        }
         let listener = self.conns.get(key).map_or(0, |conn| conn.entrance);
         if !self.may_connect(&principal, listener) {
             return self.refuse(key, &connect, Refusal::RateExceeded, ReasonCode::CONNECTION_RATE_EXCEEDED);
@@ -260,11 +263,13 @@ impl Shard {
             auth_method: connect.auth_method,
             auth_data: auth_data.as_deref(),
         };
+        let proven_s = (self.now.mono_ms / 1000) as u32;
         match self.broker.handle_connect(self.now, connecting) {
             Ok(link) => {
                 let Some(conn) = self.conns.get_mut(key) else { return };
                 conn.stage = Stage::Live(link);
                 conn.reauth = reauth.map(Box::new);
+                conn.proven_s = proven_s;
                 conn.flags.authenticated = true;
                 conn.flags.paused = false;
                 let address = conn.address.ip();

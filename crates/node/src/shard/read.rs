@@ -191,14 +191,18 @@ impl Shard {
 
     fn receive_tls(&mut self, key: Key, bytes: &mut [u8]) {
         let Some(mut tls) = self.conns.get_mut(key).and_then(|conn| conn.tls.take()) else { return };
-        let mut closed = false;
+        let Some(entrance) = self.conns.get(key).map(|conn| conn.entrance) else { return };
+        let (mut closed, mut revoked) = (false, false);
         let result = tls.open(bytes, |part| match part {
             Part::Established(chain) => {
+                revoked = self.revocation_of_chain(entrance, chain).is_some();
                 let facts = chain.first().and_then(|certificate| CertificateFacts::parse(certificate).ok());
                 if let Some(Stage::Pre(pre)) = self.conns.get_mut(key).map(|conn| &mut conn.stage) {
                     pre.certificate = facts;
                 }
             }
+            // Whoever is revoked is not heard, whether the handshake was a full one or a resumption.
+            Part::Data(_) if revoked => {}
             Part::Data(data) => self.receive_plaintext(key, data),
             Part::Closed => closed = true,
         });
@@ -206,6 +210,7 @@ impl Shard {
         let established = tls.is_established();
         conn.tls = Some(tls);
         match result {
+            Ok(()) if revoked => self.drop_preauth(key, Refusal::Revoked),
             Ok(()) if closed => self.peer_closed(key, DisconnectCause::NoDisconnect, None),
             Ok(()) => {}
             Err(error) => {

@@ -38,6 +38,7 @@ impl Shard {
         match step {
             Step::Accept(admission) => {
                 let Admission { principal, auth_data, standing } = *admission;
+                conn.proven_s = (self.now.mono_ms / 1000) as u32;
                 self.broker.send_auth(link, ReasonCode::SUCCESS, &method, auth_data.as_deref());
                 self.keep_standing(key, &standing);
                 self.emit(Event::Reauthenticated {

@@ -73,6 +73,17 @@ impl<T> Slab<T> {
         Some(value)
     }
 
+    /// How many places there are, taken or free.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Who is in a place.
+    pub fn key_at(&self, index: usize) -> Option<Key> {
+        let place = self.places.get(index).filter(|place| place.value.is_some())?;
+        Some(Key::new(index, place.generation))
+    }
+
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         self.places
             .iter()

@@ -91,6 +91,7 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         meter: None,
         delays: BinaryHeap::new(),
         prices: Prices::default(),
+        care: Default::default(),
         readable: Vec::new(),
         dirty: Vec::new(),
         blocked: Vec::new(),
@@ -173,6 +174,7 @@ impl Shard {
         self.counters.turns += 1;
         self.mailbox().wake().answer();
         self.take_orders();
+        self.verify_some();
         self.take_mail();
         self.settle_store();
         self.accept_pending();
@@ -205,7 +207,7 @@ impl Shard {
         let accepting = self.bound.iter().any(|bound| bound.pending && bound.not_before_ms <= now_ms);
         // A list that must wait for the store or a sister is woken by them.
         let reading = !self.readable.is_empty() && !self.is_held_up();
-        if accepting || reading || !self.dirty.is_empty() || self.journal.is_busy() {
+        if accepting || reading || self.care.is_busy() || !self.dirty.is_empty() || self.journal.is_busy() {
             return Ok(Some(Duration::ZERO));
         }
         let mut next_ms = self.next_tick_ms;
@@ -344,6 +346,7 @@ impl Shard {
             self.check_blocked();
             self.excuse_delayed();
             self.tell_rates();
+            self.check_ages();
             self.publish_figures();
             for summary in self.suppressor.poll(now_ms) {
                 self.sink.emit(self.now.wall_ms, summary);

@@ -3,10 +3,10 @@
 //!
 //! Built on the unbuffered interface of rustls, whose buffered one would keep a read buffer per idle connection.
 
-use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 use std::sync::Arc;
 
 /// The largest part of a backlog that is encrypted before the socket has taken it.
@@ -23,6 +23,18 @@ pub(crate) struct Tls {
     /// Encrypted bytes that wait for the socket.
     pub outgoing: Vec<u8>,
     established: bool,
+    /// Since when it has its keys, in milliseconds of the node's clock.
+    keys_since_ms: u64,
+    /// Bytes that were encrypted or decrypted with them.
+    bytes: u64,
+}
+
+/// What was agreed on in a handshake.
+pub(crate) struct Agreed {
+    pub version: &'static str,
+    pub suite: Option<&'static str>,
+    pub group: Option<&'static str>,
+    pub resumed: bool,
 }
 
 /// What [`Tls::open`] found, in order.
@@ -36,12 +48,14 @@ pub(crate) enum Part<'a> {
 }
 
 impl Tls {
-    pub fn new(config: Arc<ServerConfig>) -> Result<Tls, rustls::Error> {
+    pub fn new(config: Arc<ServerConfig>, now_ms: u64) -> Result<Tls, rustls::Error> {
         Ok(Tls {
             connection: UnbufferedServerConnection::new(config)?,
             incoming: Vec::new(),
             outgoing: Vec::new(),
             established: false,
+            keys_since_ms: now_ms,
+            bytes: 0,
         })
     }
 
@@ -75,6 +89,7 @@ impl Tls {
                     match traffic.next_record() {
                         Some(Ok(record)) => {
                             discard += record.discard;
+                            self.bytes += record.payload.len() as u64;
                             visit(Part::Data(record.payload));
                         }
                         Some(Err(error)) => break Err(error),
@@ -162,7 +177,58 @@ impl Tls {
             Err(error) => return Err(rustls::Error::General(error.to_string())),
         };
         sealed.truncate(start + written);
+        self.bytes += plaintext.len() as u64;
         Ok(())
+    }
+
+    /// Since when it has its keys.
+    pub fn keys_since_ms(&self) -> u64 {
+        self.keys_since_ms
+    }
+
+    /// Bytes that its keys have encrypted and decrypted.
+    pub fn bytes_since_keys(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What was agreed on in the handshake, for whoever keeps an inventory of it.
+    pub fn agreed(&self) -> Agreed {
+        let version = self.connection.protocol_version();
+        Agreed {
+            version: match version {
+                Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+                Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+                _ => "other",
+            },
+            suite: self.connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
+            group: self.connection.negotiated_key_exchange_group().and_then(|group| group.name().as_str()),
+            resumed: self.connection.handshake_kind() == Some(HandshakeKind::Resumed),
+        }
+    }
+
+    /// Has both sides take new keys, and puts what tells the peer behind what waits. False: this version of TLS cannot.
+    pub fn refresh_keys(&mut self, now_ms: u64) -> Result<bool, rustls::Error> {
+        if self.connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+            return Ok(false);
+        }
+        let mut asked = false;
+        loop {
+            let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut self.incoming);
+            match state? {
+                ConnectionState::WriteTraffic(traffic) if !asked => {
+                    traffic.refresh_traffic_keys()?;
+                    asked = true;
+                }
+                ConnectionState::WriteTraffic(_) => break,
+                ConnectionState::EncodeTlsData(mut data) => {
+                    push_encoded(&mut self.outgoing, |out| data.encode(out))?;
+                }
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                _ => return Err(rustls::Error::HandshakeNotComplete),
+            }
+        }
+        (self.keys_since_ms, self.bytes) = (now_ms, 0);
+        Ok(true)
     }
 
     /// Puts `close_notify` behind what waits.

@@ -1,6 +1,6 @@
 //! A private CA for a deployment: one self-signed root, and the certificates of its server and its clients.
 //!
-//! ECDSA P-256 throughout, random serial numbers of 128 bits, `pathlen:0` (the root signs end entities only). A client
+//! What it makes itself is ECDSA P-256; devices may bring a key of their own ([`Request`]). Random serial numbers of 128 bits, `pathlen:0` (the root signs end entities only). A client
 //! certificate is good for client authentication only, a server certificate for server authentication only, so that
 //! a meter cannot pose as the broker. The time is an argument.
 
@@ -11,24 +11,32 @@ macro_rules! instant {
     };
 }
 
+mod enrol;
+mod request;
 mod revoke;
+mod signer;
 
-pub use revoke::Revoked;
+pub use enrol::{EnrolRules, Enrolled, renewal_message, sign_renewal};
+pub use request::{AllowedNames, REQUEST_BYTES_MAX, Request, RequestError, new_request};
+pub use revoke::{Revoked, read_list};
+pub use signer::{FileSigner, Signer, SignerAlgorithm};
 
 use crate::{Error, check_identity, file, random};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
 };
+use signer::Signing;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// A day.
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far a certificate is dated back, for clocks that are behind.
-const BACKDATE: Duration = Duration::from_secs(60 * 60);
+pub const BACKDATE: Duration = Duration::from_secs(60 * 60);
 
 /// A certificate and its private key, in PEM.
 #[derive(Clone)]
@@ -41,8 +49,14 @@ pub struct Issued {
 
 /// A CA that can issue.
 pub struct Ca {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, Signing>,
     certificate: String,
+    /// Its distinguished name in DER, and as it is printed.
+    subject: Vec<u8>,
+    name: String,
+    /// Its public key in DER.
+    spki: Vec<u8>,
+    not_after_s: i64,
 }
 
 impl Ca {
@@ -54,21 +68,49 @@ impl Ca {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).map_err(failed)?.pem();
         let issued = Issued { certificate: certificate.clone(), key: Zeroizing::new(key.serialize_pem()) };
-        Ok((Ca { issuer: Issuer::new(params, key), certificate }, issued))
+        let ca = Ca::new(certificate, Arc::new(FileSigner::new(key)?)).map_err(Error::Certificate)?;
+        Ok((ca, issued))
     }
 
     /// Loads a CA from its certificate and key files.
     pub fn load(certificate: &Path, key: &Path) -> Result<Ca, Error> {
+        Ca::with_signer(certificate, Arc::new(FileSigner::load(key)?))
+    }
+
+    /// The CA of a certificate file whose key `signer` holds.
+    pub fn with_signer(certificate: &Path, signer: Arc<dyn Signer>) -> Result<Ca, Error> {
         let pem = file::read_text(certificate, 64 << 10)?;
-        let key_pem = file::read_text(key, 64 << 10)?;
-        let pair = KeyPair::from_pem(&key_pem)
-            .map_err(|error| Error::content(key, format!("holds no private key that can sign: {error}")))?;
-        let public = pair.subject_public_key_info();
-        let issuer = Issuer::from_ca_cert_pem(&pem, pair).map_err(|error| {
-            Error::content(certificate, format!("is not the certificate of a CA: {error}"))
-        })?;
-        check_ca(&pem, &public).map_err(|detail| Error::content(certificate, detail))?;
-        Ok(Ca { issuer, certificate: pem.to_string() })
+        Ca::new(pem.to_string(), signer).map_err(|detail| Error::content(certificate, detail))
+    }
+
+    fn new(certificate: String, signer: Arc<dyn Signer>) -> Result<Ca, String> {
+        use rustls::pki_types::{CertificateDer, pem::PemObject};
+        use x509_parser::prelude::{FromDer, X509Certificate};
+        let der =
+            CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|_| "is not PEM".to_string())?;
+        let (_, read) = X509Certificate::from_der(&der).map_err(|_| "is not a certificate".to_string())?;
+        if !read.is_ca() {
+            return Err("is not the certificate of a CA".into());
+        }
+        let signing = Signing(signer);
+        if read.public_key().raw != signing.subject_public_key_info() {
+            return Err("does not belong to the CA's key".into());
+        }
+        let (subject, name) = (read.subject().as_raw().to_vec(), read.subject().to_string());
+        let (spki, not_after_s) = (read.public_key().raw.to_vec(), read.validity().not_after.timestamp());
+        let issuer = Issuer::from_ca_cert_der(&der, signing)
+            .map_err(|error| format!("is not the certificate of a CA: {error}"))?;
+        Ok(Ca { issuer, certificate, subject, name, spki, not_after_s })
+    }
+
+    /// Its distinguished name, as it stands in the issuer of what it signs.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// End of its own validity, in seconds since the Unix epoch.
+    pub fn not_after_s(&self) -> i64 {
+        self.not_after_s
     }
 
     /// The CA's own certificate, in PEM.
@@ -95,24 +137,13 @@ impl Ca {
     /// A certificate for a client with this identity: the Common Name, and where it is a DNS name an alternative name
     /// too.
     pub fn issue_client(&self, identity: &str, now_s: u64, validity: Duration) -> Result<Issued, Error> {
-        check_identity(identity)
-            .map_err(|error| Error::Value(format!("{identity:?} cannot be an identity: {error}")))?;
-        // X.520: a Common Name has at most 64 characters.
-        if identity.chars().count() > 64 {
-            return Err(Error::Value("the name in a certificate has at most 64 characters".into()));
-        }
-        let mut params = params(identity, now_s, validity)?;
-        if let Ok(name) = dns_name(identity) {
-            params.subject_alt_names.push(SanType::DnsName(name.try_into().map_err(failed)?));
-        }
+        let mut params = client_params(identity, now_s, validity)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(params)
     }
 
     fn issue(&self, mut params: CertificateParams) -> Result<Issued, Error> {
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.use_authority_key_identifier_extension = true;
+        restrict(&mut params);
         let key = new_key()?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?.pem();
         Ok(Issued { certificate, key: Zeroizing::new(key.serialize_pem()) })
@@ -129,6 +160,28 @@ impl Issued {
 
 fn new_key() -> Result<KeyPair, Error> {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)
+}
+
+/// What every certificate of an end entity is restricted to.
+fn restrict(params: &mut CertificateParams) {
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+}
+
+/// A client's names: the identity as Common Name, and where it is a DNS name as an alternative name too.
+fn client_params(identity: &str, now_s: u64, validity: Duration) -> Result<CertificateParams, Error> {
+    check_identity(identity)
+        .map_err(|error| Error::Value(format!("{identity:?} cannot be an identity: {error}")))?;
+    // X.520: a Common Name has at most 64 characters.
+    if identity.chars().count() > 64 {
+        return Err(Error::Value("the name in a certificate has at most 64 characters".into()));
+    }
+    let mut params = params(identity, now_s, validity)?;
+    if let Ok(name) = dns_name(identity) {
+        params.subject_alt_names.push(SanType::DnsName(name.try_into().map_err(failed)?));
+    }
+    Ok(params)
 }
 
 fn params(name: &str, now_s: u64, validity: Duration) -> Result<CertificateParams, Error> {
@@ -158,21 +211,6 @@ fn dns_name(name: &str) -> Result<&str, Error> {
     };
     let valid = name.len() <= 253 && name.strip_prefix("*.").unwrap_or(name).split('.').all(label);
     if valid { Ok(name) } else { Err(Error::Value(format!("{name:?} is not a host name"))) }
-}
-
-/// Whether a certificate is that of a CA, and the key its own.
-fn check_ca(pem: &str, public_key: &[u8]) -> Result<(), String> {
-    use rustls::pki_types::{CertificateDer, pem::PemObject};
-    use x509_parser::prelude::{FromDer, X509Certificate};
-    let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| "is not PEM".to_string())?;
-    let (_, certificate) = X509Certificate::from_der(&der).map_err(|_| "is not a certificate".to_string())?;
-    if !certificate.is_ca() {
-        return Err("is not the certificate of a CA".into());
-    }
-    if certificate.public_key().raw != public_key {
-        return Err("does not belong to the CA's key".into());
-    }
-    Ok(())
 }
 
 fn failed(error: rcgen::Error) -> Error {

@@ -82,8 +82,8 @@ fn serial_of(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(certificate.raw_serial().to_vec())
 }
 
-/// What is on a list, and its number.
-fn read_list(pem: &[u8]) -> Result<(Vec<Revoked>, u64), String> {
+/// What is on a list in PEM, and its number. The signature is not verified.
+pub fn read_list(pem: &[u8]) -> Result<(Vec<Revoked>, u64), String> {
     let der =
         CertificateRevocationListDer::from_pem_slice(pem).map_err(|_| "is not a revocation list in PEM")?;
     let (_, list) =

@@ -3,6 +3,7 @@
 use super::{Dir, rules};
 use crate::deployment::{self, Deployment};
 use anyhow::{Context, bail};
+use ravelin_node::config::CrlSource;
 use ravelin_protect::file;
 use ravelin_protect::password::{DeleteOutcome, Edit};
 use ravelin_protect::pki::Ca;
@@ -45,7 +46,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         done.push("certificate revoked".to_string());
         let crl = layout.ca_crl();
         let listed = deployment.config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
-        if !listed.filter(|tls| tls.client_ca.is_some()).all(|tls| tls.crl.contains(&crl)) {
+        if !listed
+            .filter(|tls| tls.client_ca.is_some())
+            .all(|tls| tls.crl.contains(&CrlSource::File(crl.clone())))
+        {
             eprintln!(
                 "warning: not every listener has crl = [\"ca/ca.crl\"]: there the certificate is still accepted"
             );
