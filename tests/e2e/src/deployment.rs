@@ -24,6 +24,7 @@ impl Deployment {
         let deployment = Deployment { parent, operator_password };
         deployment.edit("address = \"127.0.0.1:8883\"", "address = \"127.0.0.1:0\"");
         deployment.edit("address = \"127.0.0.1:8885\"", "address = \"127.0.0.1:0\"");
+        deployment.edit("address = \"127.0.0.1:8886\"", "address = \"127.0.0.1:0\"");
         deployment.edit("#bind_client_id = \"equal\"", "bind_client_id = \"prefix\"");
         deployment.edit("#format = \"text\"", "format = \"json\"");
         deployment.edit("#level = \"info\"", "level = \"debug\"");

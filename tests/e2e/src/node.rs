@@ -15,7 +15,8 @@ pub struct Node {
 impl Node {
     /// `ravelin serve`, until every listener listens.
     pub fn serve(deployment: &Deployment) -> Node {
-        let listeners = deployment.config().lines().filter(|line| line.trim() == "[[listener]]").count();
+        let opens = |line: &&str| ["[[listener]]", "[control]"].contains(&line.trim());
+        let listeners = deployment.config().lines().filter(opens).count();
         Node::start(ravelin(["serve"]).arg(deployment.dir()), listeners)
     }
 
@@ -75,6 +76,11 @@ impl Node {
     /// SIGTERM, until it has ended.
     pub fn stop(mut self) -> ExitStatus {
         self.process.signal(Signal::TERM);
+        self.process.wait()
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn ended(mut self) -> ExitStatus {
         self.process.wait()
     }
 

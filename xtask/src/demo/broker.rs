@@ -52,6 +52,7 @@ impl Broker {
             // Any free port; a device's two processes share its identity, under two Client Identifiers.
             ("address = \"127.0.0.1:8883\"", "address = \"127.0.0.1:0\""),
             ("address = \"127.0.0.1:8885\"", "address = \"127.0.0.1:0\""),
+            ("address = \"127.0.0.1:8886\"", "address = \"127.0.0.1:0\""),
             ("#bind_client_id = \"equal\"", "bind_client_id = \"prefix\""),
             ("#format = \"text\"", "format = \"json\""),
             ("#level = \"info\"", "level = \"debug\""),

@@ -27,7 +27,8 @@ pub struct Args {
     /// machine's name are always in it).
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<String>,
-    /// Where to listen: an address, or address:port (passwords are then accepted two ports further).
+    /// Where to listen: an address, or address:port (passwords are then accepted two ports further, and
+    /// the node is administered three ports further, on loopback).
     #[arg(long, default_value = "127.0.0.1")]
     address: String,
 }
@@ -63,8 +64,8 @@ fn parse_address(text: &str) -> anyhow::Result<SocketAddr> {
             text.parse().with_context(|| format!("{text:?} is not an address (127.0.0.1, [::1]:8883)"))?
         }
     };
-    if address.port() == 0 || address.port() > u16::MAX - 2 {
-        bail!("the port is within 1 and 65533");
+    if address.port() == 0 || address.port() > u16::MAX - 3 {
+        bail!("the port is within 1 and 65532");
     }
     Ok(address)
 }
@@ -142,9 +143,21 @@ fn create(
         address,
         password_address: with_port(address.port() + 2),
         websocket_address: with_port(address.port() + 1),
+        control_address: control_address(address),
+        admin: OPERATOR,
     });
     file::create(&layout.config(), text.as_bytes(), Mode::Private)?;
     Ok(password)
+}
+
+/// The control lane stays on this machine, wherever clients connect.
+fn control_address(address: SocketAddr) -> SocketAddr {
+    let loopback: IpAddr = match address.ip() {
+        ip if ip.is_loopback() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(loopback, address.port() + 3)
 }
 
 fn report(layout: &Layout, hosts: &[String], address: SocketAddr, password: &ravelin_protect::Secret) {
@@ -160,7 +173,8 @@ fn report(layout: &Layout, hosts: &[String], address: SocketAddr, password: &rav
     let port = address.port();
     println!(
         "\
-Created {dir}: mutual TLS on {address}, passwords over TLS on port {}.
+Created {dir}: mutual TLS on {address}, passwords over TLS on port {}, administered on
+{}.
 The server's certificate is for {}.
 The operator's password (shown once, only its hash is kept): {}
 
@@ -173,11 +187,13 @@ Try it, in two other terminals:
 
 Next:
   ravelin client add meter-7 --dir {dir} --publish 'meters/meter-7/#'
+  ravelin ctl status --dir {dir}
   ravelin check {dir}
 
 Keep {} offline and a copy of {} elsewhere: whoever has the first
 can make clients, and without the second what is stored cannot be read.",
         port + 2,
+        control_address(address),
         hosts.join(", "),
         String::from_utf8_lossy(password.expose()),
         quoted(&layout.ca_key()),

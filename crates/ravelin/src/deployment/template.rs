@@ -1,6 +1,6 @@
 //! The configuration that `init` writes: every key, with its meaning and its default.
 
-use ravelin_node::config::LIMITS;
+use ravelin_node::config::{CONTROL_LIMITS, LIMITS};
 use std::fmt::Write;
 use std::net::SocketAddr;
 
@@ -13,11 +13,16 @@ pub struct Particulars<'a> {
     pub password_address: SocketAddr,
     /// Where WebSocket would listen.
     pub websocket_address: SocketAddr,
+    /// Where the node is administered.
+    pub control_address: SocketAddr,
+    /// Who may administer it.
+    pub admin: &'a str,
 }
 
 /// The text of `ravelin.toml`.
 pub fn config(particulars: &Particulars<'_>) -> String {
-    let Particulars { name, address, password_address, websocket_address } = particulars;
+    let Particulars { name, address, password_address, websocket_address, control_address, admin } =
+        particulars;
     let mut text = format!(
         r##"# Ravelin. Check with `ravelin check`; a running node takes changes up on SIGHUP.
 #
@@ -187,11 +192,40 @@ key_file = "store.key"
 # "refuse" (0x97; who publishes with QoS 0 or speaks 3.1.1 is disconnected) or "disconnect".
 #on_exceed = "delay"
 
+# --- How the node is administered ---------------------------------------------------------------------------------
+
+# The control lane: the REST API that `ravelin ctl` speaks to, and `/metrics`. Without this section there is none.
+[control]
+# Beyond loopback, `client_certificate = "required"` is needed as well.
+address = "{control_address}"
+certificate = "tls/server.crt"
+key = "tls/server.key"
+# "required", "optional" (then a token of `ravelin ctl tokens create` is enough) or "none" (tokens only).
+client_certificate = "optional"
+client_ca = "ca/ca.crt"
+crl = ["ca/ca.crl"]
+# The oldest TLS version: "1.2" or "1.3".
+#tls_min = "1.3"
+# Who may do everything; act on clients and bans; look. Names of certificates (Common Name), or "sha256:" and a fingerprint.
+admins = ["{admin}"]
+#operators = []
+#viewers = []
+# Serve `/metrics` here too, in plain HTTP to whoever asks; loopback only.
+#metrics_address = "127.0.0.1:9234"
+# No TLS: whoever sees the traffic has the tokens.
+#dangerous_plaintext = false
+# Listen beyond loopback without demanding a client certificate: a stolen token is then enough.
+#dangerous_without_client_certificate = false
+"##
+    );
+    for (name, default, meaning) in CONTROL_LIMITS {
+        let _ = writeln!(text, "# {meaning}\n#{name} = {default}");
+    }
+    text += "
 # --- Limits ------------------------------------------------------------------------------------------------------
 
 [limits]
-"##
-    );
+";
     for limit in LIMITS {
         let _ = writeln!(text, "#{}\n#{} = {}", limit.meaning, limit.name, (limit.default)());
     }

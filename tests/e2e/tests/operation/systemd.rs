@@ -23,7 +23,7 @@ fn a_service_manager_hears_of_start_reload_and_stop() {
         }
     };
     let mut command = ravelin(["serve"]);
-    let node = Node::start(command.arg(deployment.dir()).env("NOTIFY_SOCKET", &path), 3);
+    let node = Node::start(command.arg(deployment.dir()).env("NOTIFY_SOCKET", &path), 4);
     wait_for("READY=1");
     node.reload();
     let told = wait_for("RELOADING=1") + &wait_for("READY=1");
