@@ -138,7 +138,12 @@ impl Permit {
         1 << (qos as u8 * 2 + retain as u8)
     }
 
+    /// Whether it is known to be allowed.
     #[inline]
+    pub fn allows(self, qos: QoS, retain: bool) -> bool {
+        self.allowed & Permit::bit(qos, retain) != 0
+    }
+
     pub fn get(self, qos: QoS, retain: bool) -> Option<bool> {
         let bit = Permit::bit(qos, retain);
         (self.asked & bit != 0).then_some(self.allowed & bit != 0)

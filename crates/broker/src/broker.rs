@@ -1,5 +1,6 @@
 //! One shard: its state, and the way in and out.
 
+use crate::flows::Flows;
 use crate::journal::Journal;
 use crate::link::Link;
 use crate::message::{Message, Parts};
@@ -104,6 +105,7 @@ pub struct Broker {
     pub(crate) last_message_id: u64,
     /// Of the names in the transmission record.
     pub(crate) last_record: u64,
+    pub(crate) flows: Flows,
     pub(crate) epoch: u32,
     pub(crate) checkpoint: Option<crate::checkpoint::Progress>,
     pub(crate) restoring: Option<Box<Restoring>>,
@@ -152,6 +154,7 @@ impl Broker {
             last_uid: 0,
             last_message_id: 0,
             last_record: 0,
+            flows: Flows::new(seed ^ 4),
             epoch: 1,
             checkpoint: None,
             restoring: Some(Box::default()),

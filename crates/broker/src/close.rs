@@ -89,6 +89,7 @@ impl Broker {
     }
 
     fn forget_link(&mut self, index: u32, cause: DisconnectCause, detail: Option<String>) {
+        self.hand_over_flow(index);
         self.sessions.bump(index);
         let Some(session) = self.sessions.get_mut(index) else { return };
         let Some(link) = session.link.take() else { return };

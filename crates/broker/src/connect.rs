@@ -237,6 +237,7 @@ impl Broker {
             since_ms: now.wall_ms,
             last_heard_ms: now.mono_ms,
             memo: None,
+            counting: false,
             limited: 0,
             traffic: Default::default(),
             pending: VecDeque::new(),

@@ -120,7 +120,31 @@ impl Broker {
         self.deliver_to(now, target.session, qos, retain, target.subscription_ids.clone(), fan);
     }
 
+    /// Hands a message to a session: writes it, or puts it into the queue.
+    #[inline]
     pub(crate) fn deliver_to(
+        &mut self,
+        now: Now,
+        index: u32,
+        qos: QoS,
+        retain: bool,
+        ids: Option<Rc<[u32]>>,
+        fan: &mut Fan<'_>,
+    ) {
+        match fan.parts.record {
+            0 => self.hand_to(now, index, qos, retain, ids, fan),
+            record => {
+                let before = self.stats.publish_sent;
+                self.hand_to(now, index, qos, retain, ids, fan);
+                if qos == QoS::AtMostOnce && self.stats.publish_sent > before {
+                    self.delivered(now, index, record, qos, How::Written);
+                }
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn hand_to(
         &mut self,
         now: Now,
         index: u32,
@@ -178,12 +202,6 @@ impl Broker {
         let send =
             Send { qos, retain, dup: false, packet_id: id, subscription_ids: ids.as_deref().unwrap_or(&[]) };
         let sent = write_direct(link, version, now, fan, send);
-        if let Ok(bytes) = sent {
-            link.traffic.sent(bytes);
-            if id == 0 {
-                self.delivered(now, index, fan.parts.record, qos, How::Written);
-            }
-        }
         self.sent(index, id, sent, fan.parts.payload.len());
     }
 
@@ -387,11 +405,8 @@ impl Broker {
             Send { qos: delivery.qos, retain: delivery.retain, dup, packet_id: id, subscription_ids: ids };
         let block = Some((message.block(), message.payload_at()));
         let sent = write(link, version, now, &message.parts(), send, block);
-        if let Ok(bytes) = sent {
-            link.traffic.sent(bytes);
-            if id == 0 {
-                self.delivered(now, index, message.record, delivery.qos, How::Written);
-            }
+        if message.record != 0 && id == 0 && sent.is_ok() {
+            self.delivered(now, index, message.record, delivery.qos, How::Written);
         }
         self.sent(index, id, sent, message.payload().len());
     }
@@ -456,6 +471,7 @@ fn write_direct(
     if send.qos != QoS::AtMostOnce {
         out[at + template.packet_id_at..][..2].copy_from_slice(&send.packet_id.to_be_bytes());
     }
+    link.traffic.messages_out += 1;
     Ok(template.bytes.len())
 }
 
@@ -513,5 +529,6 @@ fn write(
             encode_publish(link.out.buffer(), version, &packet);
         }
     }
+    link.traffic.messages_out += 1;
     Ok(link.out.len() - before)
 }

@@ -20,6 +20,7 @@ mod clock;
 mod close;
 mod connect;
 mod deliver;
+mod flows;
 mod journal;
 mod limits;
 mod link;
@@ -49,6 +50,7 @@ pub use broker::{Broker, Connecting, LinkId, SHARDS_MAX, home_shard};
 #[doc(hidden)]
 pub use check::Held;
 pub use clock::Now;
+pub use flows::Flow;
 pub use limits::Limits;
 pub use manage::{LinkInfo, SessionInfo, SessionPage, SubscriptionInfo};
 pub use outbound::Outbound;

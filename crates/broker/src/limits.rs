@@ -51,6 +51,8 @@ pub struct Limits {
     pub keep_alive_s_max: u16,
     /// Most routes remembered.
     pub route_cache_max: usize,
+    /// Most publishers and topics that are told apart between two calls of [`crate::Broker::take_flows`]; 0: none.
+    pub flows_max: usize,
 }
 
 impl Default for Limits {
@@ -79,6 +81,7 @@ impl Default for Limits {
             will_delay_s_max: 24 * 3600,
             keep_alive_s_max: 3600,
             route_cache_max: 65_536,
+            flows_max: 32_768,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the core knows of a connection.
 
 use crate::authorize::Permit;
+use crate::flows::Counts;
 use crate::outbound::Outbound;
 use crate::route::Route;
 use hashbrown::HashMap;
@@ -32,8 +33,9 @@ pub(crate) struct Link {
     /// Wall clock of its CONNECT.
     pub since_ms: u64,
     pub last_heard_ms: u64,
-    /// The route of the topic last published, and what is known of the client's rights to publish to it.
-    pub memo: Option<(Rc<Route>, Permit)>,
+    pub memo: Option<Memo>,
+    /// Among those whose counts are asked for at the next harvest of flows.
+    pub counting: bool,
     /// PUBLISH packets that the meter refused.
     pub limited: u64,
     pub traffic: Traffic,
@@ -46,20 +48,22 @@ pub(crate) struct Link {
     pub aliases: Option<Box<Aliases>>,
 }
 
-/// PUBLISH packets of a connection, and their bytes.
+/// What is remembered of the topic that a link last published to.
+pub(crate) struct Memo {
+    pub route: Rc<Route>,
+    /// What is known of the client's rights to publish to it.
+    pub permit: Permit,
+    /// What was published to it and is not yet in the table of flows, nor in the link's traffic.
+    pub counts: Counts,
+}
+
+/// Messages of a connection.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Traffic {
     pub messages_in: u64,
+    /// Bytes of their payloads.
     pub bytes_in: u64,
     pub messages_out: u64,
-    pub bytes_out: u64,
-}
-
-impl Traffic {
-    pub fn sent(&mut self, bytes: usize) {
-        self.messages_out += 1;
-        self.bytes_out += bytes as u64;
-    }
 }
 
 /// An acknowledgement that is not yet due.

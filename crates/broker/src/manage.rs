@@ -50,13 +50,13 @@ pub struct LinkInfo {
     pub keep_alive_s: u16,
     /// Clean Start.
     pub clean_start: bool,
-    /// PUBLISH packets received from the client.
+    /// Messages accepted from the client.
     pub messages_in: u64,
-    /// Bytes of them, behind their fixed headers.
+    /// Bytes of their payloads.
     pub bytes_in: u64,
     /// PUBLISH packets sent to the client.
     pub messages_out: u64,
-    /// Bytes of them.
+    /// Bytes written to the connection, of packets of all kinds.
     pub bytes_out: u64,
     /// Bytes that wait for the connection.
     pub outbound_bytes: usize,
@@ -106,16 +106,19 @@ impl Broker {
 
     fn session_info(&self, now: Now, index: u32) -> Option<SessionInfo> {
         let session = self.sessions.get(index)?;
-        let link = session.link.as_deref().map(|link| LinkInfo {
-            token: link.token,
-            since_ms: link.since_ms,
-            keep_alive_s: (link.keep_alive_ms / 1000) as u16,
-            clean_start: link.clean_start,
-            messages_in: link.traffic.messages_in,
-            bytes_in: link.traffic.bytes_in,
-            messages_out: link.traffic.messages_out,
-            bytes_out: link.traffic.bytes_out,
-            outbound_bytes: link.out.len(),
+        let link = session.link.as_deref().map(|link| {
+            let counts = link.memo.as_ref().map_or_else(Default::default, |memo| memo.counts);
+            LinkInfo {
+                token: link.token,
+                since_ms: link.since_ms,
+                keep_alive_s: (link.keep_alive_ms / 1000) as u16,
+                clean_start: link.clean_start,
+                messages_in: link.traffic.messages_in + counts.messages(),
+                bytes_in: link.traffic.bytes_in + counts.bytes,
+                messages_out: link.traffic.messages_out,
+                bytes_out: link.out.consumed(),
+                outbound_bytes: link.out.len(),
+            }
         });
         let sending = &session.sending;
         Some(SessionInfo {

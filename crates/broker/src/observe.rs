@@ -26,6 +26,22 @@ impl Broker {
         (self.shard as u64) << COUNT_BITS | self.last_record & ((1 << COUNT_BITS) - 1)
     }
 
+    /// Tells of a client's publish to a watched topic. Returns the name that the message has from here on, 0 if it is not
+    /// recorded.
+    #[cold]
+    pub(crate) fn observe_client(
+        &mut self,
+        now: Now,
+        index: u32,
+        watch: Watch,
+        parts: &Parts<'_>,
+        seen: Seen,
+    ) -> u64 {
+        let Some(session) = self.sessions.get(index) else { return 0 };
+        let who = session.who.clone();
+        self.observe(now, watch, &who, parts, seen)
+    }
+
     /// Tells of a publish to a watched topic. Returns the name that the message has from here on, 0 if it is not recorded.
     pub(crate) fn observe(
         &mut self,
@@ -52,11 +68,9 @@ impl Broker {
         if watch.contains(Watch::RECORD) { id } else { 0 }
     }
 
-    /// A message has come to a session. Nothing to tell if it is not recorded.
+    /// A message that is recorded has come to a session.
+    #[cold]
     pub(crate) fn delivered(&mut self, now: Now, index: u32, id: u64, qos: QoS, how: How) {
-        if id == 0 {
-            return;
-        }
         let Some(session) = self.sessions.get(index) else { return };
         let delivered = Delivered {
             id,

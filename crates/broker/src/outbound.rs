@@ -15,6 +15,8 @@ pub struct Outbound {
     shared: VecDeque<Shared>,
     /// Bytes of `shared` not yet consumed.
     shared_bytes: usize,
+    /// Bytes consumed since the beginning.
+    consumed: u64,
 }
 
 struct Shared {
@@ -70,6 +72,7 @@ impl Outbound {
     /// Says that the first `n` waiting bytes were written.
     pub fn consume(&mut self, mut n: usize) {
         debug_assert!(n <= self.len());
+        self.consumed += n as u64;
         while n > 0 {
             let limit = self.shared.front().map_or(self.copied.len(), |shared| shared.at);
             let step = n.min(limit - self.copied_at);
@@ -97,6 +100,11 @@ impl Outbound {
             }
             self.copied_at = 0;
         }
+    }
+
+    /// Bytes that were written since the beginning.
+    pub fn consumed(&self) -> u64 {
+        self.consumed
     }
 
     /// The buffer that packets are encoded into.

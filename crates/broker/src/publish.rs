@@ -3,7 +3,9 @@
 use crate::authorize::{Permit, is_control};
 use crate::broker::LinkId;
 use crate::deliver::Fan;
+use crate::flows::Counts;
 use crate::journal::Kind;
+use crate::link::Memo;
 use crate::message::Parts;
 use crate::observe::Seen;
 use crate::route::{Route, Target};
@@ -37,7 +39,8 @@ impl Broker {
     fn handle_publish(&mut self, now: Now, index: u32, first: u8, body: &[u8]) {
         let Some(session) = self.sessions.get_mut(index) else { return };
         let version = session.version;
-        let memo = session.link.as_mut().and_then(|link| link.memo.clone());
+        let memo = session.link.as_ref().and_then(|link| link.memo.as_ref());
+        let memo = memo.map(|memo| (memo.route.clone(), memo.permit));
         let known = memo.as_ref().map_or("", |(route, _)| &route.topic);
         let publish = match decode_publish(first, body, version, Sender::Client, &self.limits.decode, known) {
             Ok(publish) => publish,
@@ -45,10 +48,6 @@ impl Broker {
         };
         self.stats.publish_received += 1;
         self.stats.publish_bytes_received += publish.payload.len() as u64;
-        if let Some(link) = session.link.as_deref_mut() {
-            link.traffic.messages_in += 1;
-            link.traffic.bytes_in += body.len() as u64;
-        }
         let aliased;
         let topic = match publish.topic_alias {
             None => publish.topic,
@@ -76,21 +75,19 @@ impl Broker {
         if publish.qos != QoS::AtMostOnce && !self.admit(now, index, &publish) {
             return;
         }
-        let allowed = match permit.get(publish.qos, publish.retain) {
-            Some(allowed) => allowed,
-            None => self.ask_permit(index, &route, permit, &publish),
-        };
-        if !allowed {
+        if !permit.allows(publish.qos, publish.retain) && !self.ask_permit(index, &route, permit, &publish) {
             self.refused_publish(index, topic, Refusal::AccessRule);
             return self.answer_publish(index, &publish, ReasonCode::NOT_AUTHORIZED);
         }
-        let control = route.watch.contains(Watch::CONTROL);
+        if route.watch.contains(Watch::CONTROL) {
+            return self.take_control(now, index, &publish, &route);
+        }
         if publish.retain
-            && !control
             && let Some(reason) = self.retain_refusal(index, topic, &publish)
         {
             return self.answer_publish(index, &publish, reason);
         }
+        self.count_flow(index, &publish);
         let mut buffer = std::mem::take(&mut self.scratch);
         let forward = if publish.properties.forward_is_whole() {
             publish.properties.raw()
@@ -108,34 +105,39 @@ impl Broker {
             expires_ms: publish.expiry_s.map(|s| now.mono_ms + s as u64 * 1000),
             record: 0,
         };
-        match control {
-            true => self.take_control(now, index, &publish, &parts, route.watch),
-            false => self.accept(now, index, &publish, parts, &route),
-        }
+        self.accept(now, index, &publish, parts, &route);
         self.scratch = buffer;
     }
 
+    #[inline(never)]
     /// The route of a topic, remembered by the link with what it learns of the session's rights.
     fn look_up(&mut self, index: u32, topic: &str) -> (Rc<Route>, Permit) {
         let route = self.route(topic);
+        self.hand_over_flow(index);
         let permit = Permit::default();
         if let Some(link) = self.link_mut(index) {
-            link.memo = Some((route.clone(), permit));
+            link.memo = Some(Memo { route: route.clone(), permit, counts: Counts::default() });
         }
         (route, permit)
     }
 
+    #[inline(never)]
     /// Whether the session may publish this. The answer is remembered for publishes of the same topic, QoS and RETAIN.
     fn ask_permit(&mut self, index: u32, route: &Rc<Route>, permit: Permit, publish: &Publish<'_>) -> bool {
+        if let Some(allowed) = permit.get(publish.qos, publish.retain) {
+            return allowed;
+        }
         let Some(session) = self.sessions.get_mut(index) else { return false };
         let what = Publishing { topic: &route.topic, qos: publish.qos, retain: publish.retain };
         let allowed = !is_reserved(what.topic) && self.authorizer.may_publish(&session.who, &what);
-        if let Some(link) = session.link.as_deref_mut() {
-            link.memo = Some((route.clone(), permit.with(publish.qos, publish.retain, allowed)));
+        let memo = session.link.as_deref_mut().and_then(|link| link.memo.as_mut());
+        if let Some(memo) = memo.filter(|memo| Rc::ptr_eq(&memo.route, route)) {
+            memo.permit = permit.with(publish.qos, publish.retain, allowed);
         }
         allowed
     }
 
+    #[inline(never)]
     /// Asks the meter. False: the publish is too much, and was dealt with.
     fn measure(&mut self, now: Now, index: u32, publish: &Publish<'_>, route: &Route, bytes: usize) -> bool {
         let Some(session) = self.sessions.get_mut(index) else { return false };
@@ -165,12 +167,34 @@ impl Broker {
         false
     }
 
+    #[cold]
     /// A publish that is for the broker itself: whoever watches is told, and it goes nowhere else.
-    fn take_control(&mut self, now: Now, index: u32, publish: &Publish<'_>, parts: &Parts<'_>, watch: Watch) {
-        let Some(session) = self.sessions.get(index) else { return };
-        let who = session.who.clone();
-        self.observe(now, watch, &who, parts, Seen { duplicate: publish.dup, will: false });
+    fn take_control(&mut self, now: Now, index: u32, publish: &Publish<'_>, route: &Route) {
+        let mut forward = Vec::new();
+        publish.properties.forward_into(&mut forward);
+        let parts = Parts {
+            topic: &route.topic,
+            forward: &forward,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires_ms: None,
+            record: 0,
+        };
+        self.observe_client(now, index, route.watch, &parts, Seen { duplicate: publish.dup, will: false });
         self.answer_accepted(index, publish, 0, Asked::default(), true);
+    }
+
+    /// Counts an accepted publish with the topic that the link remembers, which is its topic.
+    #[inline(always)]
+    fn count_flow(&mut self, index: u32, publish: &Publish<'_>) {
+        let Some(link) = self.link_mut(index) else { return };
+        let Some(memo) = &mut link.memo else { return };
+        memo.counts.count(publish.qos, publish.retain, publish.payload.len());
+        if !link.counting {
+            link.counting = true;
+            self.flows.counting.insert(index);
+        }
     }
 
     fn resolve_alias(&mut self, index: u32, alias: u16, topic: &str) -> Result<Rc<str>, ReasonCode> {
@@ -278,18 +302,15 @@ impl Broker {
         self.expect_answers(index, number, asked);
     }
 
-    fn accept(&mut self, now: Now, index: u32, publish: &Publish<'_>, mut parts: Parts<'_>, route: &Route) {
+    fn accept(&mut self, now: Now, index: u32, publish: &Publish<'_>, parts: Parts<'_>, route: &Route) {
         let origin = self.origin(index, publish);
         let known = origin.and_then(|origin| Some(self.taken.get(origin, 0)?.members.clone()));
         let needs_disk = publish.qos != QoS::AtMostOnce && self.store_failed;
-        if route.watch.is_watched()
-            && let Some(session) = self.sessions.get(index)
-        {
-            let who = session.who.clone();
-            let seen = Seen { duplicate: publish.dup || known.is_some(), will: false };
-            parts.record = self.observe(now, route.watch, &who, &parts, seen);
-        }
         let mut fan = Fan::new(parts, Some(index), self.buffers.pop().unwrap_or_default());
+        if route.watch.is_watched() {
+            let seen = Seen { duplicate: publish.dup || known.is_some(), will: false };
+            fan.parts.record = self.observe_client(now, index, route.watch, &fan.parts, seen);
+        }
         // A message that is known was retained when it was taken; a later one may have come since.
         let stamp = (parts.retain && known.is_none()).then(|| self.next_stamp(now));
         let again = known.is_some();
@@ -324,7 +345,7 @@ impl Broker {
             seq = self.journal.seq();
         }
         if let Some(stamp) = stamp {
-            self.retain(parts, stamp);
+            self.retain(fan.parts, stamp);
         }
         if let Some(origin) = origin.filter(|_| !again) {
             self.taken.insert(origin, 0, Part { journaled: true, members: fan.shared.clone() });

@@ -20,6 +20,7 @@ impl Broker {
     /// Ends what the access rules no longer allow: subscriptions, and messages that wait.
     pub(crate) fn drop_forbidden(&mut self, index: u32) {
         self.drop_forbidden_subscriptions(index);
+        self.hand_over_flow(index);
         if let Some(link) = self.link_mut(index) {
             link.memo = None;
         }
