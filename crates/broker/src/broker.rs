@@ -468,13 +468,20 @@ impl Broker {
     }
 
     /// Keeps a retained message, or clears its topic when the payload is empty (MQTT-3.3.1-6).
-    pub(crate) fn retain(&mut self, message: Parts<'_>, stamp: u64) -> Option<Rc<Message>> {
+    pub(crate) fn retain(
+        &mut self,
+        message: Parts<'_>,
+        stamp: u64,
+        author: Option<&Principal>,
+    ) -> Option<Rc<Message>> {
         self.retain_stamp = self.retain_stamp.max(stamp);
         if message.payload.is_empty() {
             self.retained.clear(message.topic, stamp);
             return None;
         }
-        let message = Rc::new(message.to_message());
+        let mut message = message.to_message();
+        message.author = author.map(|who| self.retained.authors.of(who));
+        let message = Rc::new(message);
         if let Some(slot) = self.retained.set(message.clone(), stamp)
             && let Some(at_ms) = message.expires_ms
         {

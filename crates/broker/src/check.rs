@@ -83,7 +83,11 @@ impl Broker {
                     );
                     assert!(link.unacked <= link.window_max, "Receive Maximum");
                 }
-                None => assert_eq!(counted, 0, "nothing is under way without a connection"),
+                None => {
+                    assert_eq!(counted, 0, "nothing is under way without a connection");
+                    let waits = |slot: &crate::sending::Slot| slot.stage == Stage::Withdrawn;
+                    assert!(!sending.window.iter().any(waits), "its PUBACK cannot come any more");
+                }
             }
             let unique: BTreeSet<u16> = session.received.iter().copied().collect();
             assert_eq!(unique.len(), session.received.len(), "an identifier is received once");

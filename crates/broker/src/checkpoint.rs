@@ -105,6 +105,7 @@ impl Broker {
         self.journal.record(Kind::Retained, |record| {
             record.int(stamp);
             record.parts(now, message.parts());
+            record.author(message.author.as_ref().map(|author| &author.who));
         });
     }
 
@@ -151,7 +152,8 @@ impl Broker {
 
 fn messages(session: &Session) -> impl Iterator<Item = &Rc<Message>> {
     let window = session.sending.window.iter().filter_map(|slot| slot.delivery.as_ref());
-    let queue = session.sending.queue.iter().filter(|queued| queued.seq != 0).map(|queued| &queued.delivery);
+    let queue = session.sending.queue.iter().filter(|queued| queued.seq != 0 && !queued.released);
+    let queue = queue.map(|queued| &queued.delivery);
     window.chain(queue).map(|delivery| &delivery.message)
 }
 
@@ -194,9 +196,13 @@ fn write_messages(record: &mut Writer<'_>, now: Now, session: &Session, epoch: u
         .enumerate()
         .map(|(i, slot)| (sending.first_seq() + i as u64, slot.stage, slot.qos, slot.delivery.as_ref()));
     let queue = sending.queue.iter().filter(|queued| queued.seq != 0);
-    let queue = queue.map(|queued| (queued.seq, Stage::Sent, queued.delivery.qos, Some(&queued.delivery)));
+    let stage = |released| if released { Stage::Released } else { Stage::Sent };
+    let queue =
+        queue.map(|queued| (queued.seq, stage(queued.released), queued.delivery.qos, Some(&queued.delivery)));
     // A session that is journaled for its will only does not keep what it sent.
-    let kept = |&(_, stage, ..): &(u64, Stage, _, _)| session.durable && stage != Stage::Done;
+    let kept = |&(_, stage, ..): &(u64, Stage, _, _)| {
+        session.durable && !matches!(stage, Stage::Withdrawn | Stage::Done)
+    };
     let all: Vec<_> = window.chain(queue).filter(kept).collect();
     record.int(all.len() as u64);
     for (seq, stage, qos, delivery) in all {

@@ -105,11 +105,7 @@ impl Broker {
                 session.received_unsure.push(id);
             }
         }
-        for slot in &mut session.sending.window {
-            // Whatever was sent on the old connection may have arrived.
-            slot.dup = true;
-            slot.counted = false;
-        }
+        session.sending.disconnected();
         let event = Event::Disconnected {
             client_id: session.who.client_id.to_string(),
             identity: session.who.identity.as_deref().map(str::to_owned),

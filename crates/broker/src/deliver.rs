@@ -7,7 +7,7 @@ use crate::message::{Message, Parts};
 use crate::route::Target;
 use crate::sending::{Delivery, Queued, Slot, Stage, packet_id};
 use crate::{Broker, How, Now, Stats};
-use ravelin_event::Event;
+use ravelin_event::{Event, Principal};
 use ravelin_mqtt::{AckKind, PublishOut, QoS, Version, encode_publish, encode_publish_head, publish_len};
 use std::rc::Rc;
 
@@ -17,6 +17,8 @@ const SHARE_FROM: usize = 4096;
 /// A message on its way to its receivers, and what is made of it once for all of them.
 pub(crate) struct Fan<'a> {
     pub parts: Parts<'a>,
+    /// Whose it is, if it is to be retained.
+    pub author: Option<Principal>,
     /// The publishing session, for No Local.
     pub publisher: Option<u32>,
     /// The message as it is kept, made when the first one needs to keep it.
@@ -63,6 +65,7 @@ impl<'a> Fan<'a> {
     pub fn new(parts: Parts<'a>, publisher: Option<u32>, buffer: Vec<u8>) -> Fan<'a> {
         Fan {
             parts,
+            author: None,
             publisher,
             message: None,
             durable: Vec::new(),
@@ -288,7 +291,7 @@ impl Broker {
         self.queued += 1;
         self.queued_bytes += message.size();
         let delivery = Delivery { message, qos, retain, subscription_ids };
-        session.sending.push(Queued { delivery, seq, after });
+        session.sending.push(Queued { delivery, seq, after, released: false });
         if after > 0 {
             self.waiting.push_back((after, index));
         } else if session.link.is_some() {
@@ -340,6 +343,9 @@ impl Broker {
         let Some(queued) = session.sending.pop() else { return };
         self.queued -= 1;
         self.queued_bytes -= queued.delivery.message.size();
+        if queued.released {
+            return self.release_front(index, queued.seq);
+        }
         let delivery = queued.delivery;
         let (mut id, mut dup) = (0, false);
         if delivery.qos != QoS::AtMostOnce {
@@ -363,6 +369,25 @@ impl Broker {
         self.write_delivery(now, index, &delivery, id, dup);
     }
 
+    /// The client may not have the message any more. If it has it, it gives its identifier free.
+    fn release_front(&mut self, index: u32, seq: u64) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let slot = Slot {
+            stage: Stage::Released,
+            qos: QoS::ExactlyOnce,
+            counted: false,
+            dup: true,
+            delivery: None,
+            record: 0,
+        };
+        session.sending.open_slot(seq, slot);
+        if let Some(link) = session.link.as_deref_mut() {
+            link.resend_at = seq + 1;
+        }
+        let after = self.journal.seq();
+        self.acknowledge(index, after, 0, AckKind::PubRel, packet_id(seq), Default::default());
+    }
+
     /// Sends the next message of the window again after a reconnect (MQTT-4.4.0-1). False: the client's window is full.
     fn resend(&mut self, now: Now, index: u32) -> bool {
         let Some(session) = self.sessions.get_mut(index) else { return false };
@@ -371,7 +396,7 @@ impl Broker {
         link.resend_at = seq;
         let Some(slot) = session.sending.slot_mut(seq) else { return false };
         match slot.stage {
-            Stage::Done => link.resend_at += 1,
+            Stage::Done | Stage::Withdrawn => link.resend_at += 1,
             Stage::Released => {
                 link.resend_at += 1;
                 slot.counted = false;
@@ -420,7 +445,8 @@ impl Broker {
         {
             link.unacked = link.unacked.saturating_sub(1);
         }
-        if session.durable {
+        // That it was withdrawn is in the journal already.
+        if session.durable && slot.stage != Stage::Withdrawn {
             let uid = session.uid;
             self.journal.record(Kind::Acked, |record| {
                 record.int(uid);

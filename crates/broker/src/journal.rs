@@ -6,9 +6,10 @@
 use crate::deliver::RemoteMember;
 use crate::message::{Message, Parts};
 use crate::{Now, RestoreError};
-use ravelin_event::Principal;
+use ravelin_event::{CertificateAttributes, Principal};
 use ravelin_mqtt::{QoS, RetainHandling, SubscribeOptions};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,11 +139,43 @@ impl Writer<'_> {
         }
     }
 
-    /// Without the address, which belongs to the connection.
+    /// Without the address, which belongs to the connection. What access rules ask for is kept: a session that was restored
+    /// keeps its rights. Older records end with the certificate.
     pub fn principal(&mut self, who: &Principal) {
         self.text(&who.client_id);
         self.optional_text(who.identity.as_deref());
-        self.optional_text(who.certificate.as_deref());
+        let more = who.class.is_some() || who.attributes.is_some();
+        self.u8(who.certificate.is_some() as u8 | (more as u8) << 1);
+        if let Some(certificate) = &who.certificate {
+            self.text(certificate);
+        }
+        if more {
+            self.optional_text(who.class.as_deref());
+            self.attributes(who.attributes.as_deref());
+        }
+    }
+
+    fn attributes(&mut self, attributes: Option<&CertificateAttributes>) {
+        self.u8(attributes.is_some() as u8);
+        let Some(it) = attributes else { return };
+        for text in [&it.common_name, &it.organization, &it.organizational_unit, &it.country] {
+            self.optional_text(text.as_deref());
+        }
+        self.text(&it.serial);
+        self.text(&it.issuer);
+        for names in [&it.dns, &it.uri, &it.email] {
+            self.int(names.len() as u64);
+            names.iter().for_each(|name| self.text(name));
+        }
+        // What ended before 1970 has ended.
+        self.int((it.not_after_s.max(0) as u64).min(INT_MAX));
+    }
+
+    /// The author of a retained message, at the end of a record.
+    pub fn author(&mut self, who: Option<&Principal>) {
+        if let Some(who) = who {
+            self.principal(who);
+        }
     }
 
     /// 0 is none.
@@ -231,6 +264,51 @@ impl<'a> Reader<'a> {
 
     pub fn optional_text(&mut self) -> Read<Option<&'a str>> {
         Ok(if self.u8()? != 0 { Some(self.text()?) } else { None })
+    }
+
+    pub fn principal(&mut self) -> Read<Principal> {
+        let who = Principal::anonymous(self.text()?);
+        let identity = self.optional_text()?.map(Into::into);
+        let flags = self.u8()?;
+        let certificate = if flags & 1 != 0 { Some(self.text()?.into()) } else { None };
+        let (mut class, mut attributes) = (None, None);
+        if flags & 2 != 0 {
+            class = self.optional_text()?.map(Into::into);
+            attributes = self.attributes()?.map(Arc::new);
+        }
+        Ok(Principal { identity, certificate, class, attributes, ..who })
+    }
+
+    fn attributes(&mut self) -> Read<Option<CertificateAttributes>> {
+        if self.u8()? == 0 {
+            return Ok(None);
+        }
+        let mut own = || Ok(self.optional_text()?.map(str::to_owned));
+        Ok(Some(CertificateAttributes {
+            common_name: own()?,
+            organization: own()?,
+            organizational_unit: own()?,
+            country: own()?,
+            serial: self.text()?.to_owned(),
+            issuer: self.text()?.to_owned(),
+            dns: self.names()?,
+            uri: self.names()?,
+            email: self.names()?,
+            not_after_s: self.int()? as i64,
+        }))
+    }
+
+    fn names(&mut self) -> Read<Vec<String>> {
+        let mut names = Vec::new();
+        for _ in 0..self.int()? {
+            names.push(self.text()?.to_owned());
+        }
+        Ok(names)
+    }
+
+    /// The author of a retained message, if the rest of the record names one.
+    pub fn author(&mut self) -> Read<Option<Principal>> {
+        if self.0.is_empty() { Ok(None) } else { self.principal().map(Some) }
     }
 
     pub fn optional_int(&mut self) -> Read<Option<u64>> {
@@ -328,6 +406,47 @@ mod tests {
         assert_eq!(reader.optional_text(), Ok(Some("ä")));
         assert_eq!(reader.ids().unwrap().as_deref(), Some(&[1, 268_435_455][..]));
         assert!(reader.u8().is_err());
+    }
+
+    #[test]
+    fn a_principal_comes_back_with_all_that_rules_ask_for() {
+        let attributes = CertificateAttributes {
+            common_name: Some("meter-7".into()),
+            country: Some("NL".into()),
+            serial: "0a".into(),
+            issuer: "CN=ca".into(),
+            dns: vec!["a.example".into(), "b.example".into()],
+            not_after_s: 1_900_000_000,
+            ..Default::default()
+        };
+        let mut who = Principal::anonymous("c");
+        for (class, attributes) in [
+            (None, None),
+            (Some("meter".into()), None),
+            (None, Some(Arc::new(attributes.clone()))),
+            (Some("meter".into()), Some(Arc::new(attributes))),
+        ] {
+            who = Principal {
+                identity: Some("i".into()),
+                certificate: Some("f0".into()),
+                class,
+                attributes,
+                ..who
+            };
+            let mut bytes = Vec::new();
+            Writer(&mut bytes).principal(&who);
+            let mut reader = Reader(&bytes);
+            assert_eq!(reader.principal(), Ok(who.clone()));
+            assert!(reader.0.is_empty());
+        }
+        // As an earlier version wrote it.
+        let mut bytes = Vec::new();
+        let mut writer = Writer(&mut bytes);
+        writer.text("c");
+        writer.optional_text(None);
+        writer.optional_text(Some("f0"));
+        let old = Reader(&bytes).principal().unwrap();
+        assert_eq!((old.certificate.as_deref(), old.class), (Some("f0"), None));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! 4. sleep until [`Broker::poll_timeout`], a socket, a sister shard or the store has something.
 
 mod acknowledge;
+mod author;
 mod authorize;
 mod broker;
 mod check;

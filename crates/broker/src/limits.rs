@@ -23,6 +23,8 @@ pub struct Limits {
     pub retained_count_max: usize,
     /// Most bytes of retained messages (topic, properties and payload).
     pub retained_bytes_max: usize,
+    /// Whether a retained message whose author may not publish it any more is kept from subscribers.
+    pub retained_author_checked: bool,
     /// Largest payload of a retained message.
     pub retained_message_bytes_max: usize,
     /// Most messages queued for one session.
@@ -67,6 +69,7 @@ impl Default for Limits {
             shared_groups_max: 10_000,
             retained_count_max: 1_000_000,
             retained_bytes_max: 1 << 30,
+            retained_author_checked: true,
             retained_message_bytes_max: 1 << 20,
             queue_messages_max: 100_000,
             queue_bytes_max: 64 << 20,

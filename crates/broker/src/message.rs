@@ -1,6 +1,7 @@
 //! An application message that is kept: queued, retained, in flight or a will.
 
 use crate::Now;
+use crate::author::Author;
 use ravelin_mqtt::QoS;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -19,6 +20,8 @@ pub(crate) struct Message {
     pub expires_ms: Option<u64>,
     /// Its name in the transmission record; 0: it is not recorded.
     pub record: u64,
+    /// Whose it is, where that is asked again: if it is retained.
+    pub author: Option<Rc<Author>>,
     /// Its name in the journal; 0 while it was not journaled.
     pub id: Cell<u64>,
     /// The checkpoint in which the body was last written.
@@ -54,6 +57,7 @@ impl Parts<'_> {
             retain: self.retain,
             expires_ms: self.expires_ms,
             record: self.record,
+            author: None,
             id: Cell::new(0),
             epoch: Cell::new(0),
         }

@@ -313,6 +313,9 @@ impl Broker {
         }
         // A message that is known was retained when it was taken; a later one may have come since.
         let stamp = (parts.retain && known.is_none()).then(|| self.next_stamp(now));
+        if stamp.is_some() {
+            fan.author = self.sessions.get(index).map(|session| session.who.clone());
+        }
         let again = known.is_some();
         match known {
             Some(members) => fan.shared = members,
@@ -345,7 +348,7 @@ impl Broker {
             seq = self.journal.seq();
         }
         if let Some(stamp) = stamp {
-            self.retain(fan.parts, stamp);
+            self.retain(fan.parts, stamp, fan.author.as_ref());
         }
         if let Some(origin) = origin.filter(|_| !again) {
             self.taken.insert(origin, 0, Part { journaled: true, members: fan.shared.clone() });
@@ -414,6 +417,7 @@ impl Broker {
             message.id.set(id);
         }
         let (parts, durable, shard, shards) = (fan.parts, &fan.durable, self.shard, self.shards);
+        let author = fan.author.as_ref().filter(|_| stamp.is_some());
         // The members chosen on sister shards matter only if the message may come again.
         let members = if origin.is_some() { &fan.shared[..] } else { &[] };
         self.journal.record(Kind::Published, |record| {
@@ -433,6 +437,7 @@ impl Broker {
                 record.u8(target.qos as u8 | (target.retain as u8) << 2);
                 record.ids(target.subscription_ids.as_deref());
             }
+            record.author(author);
         })
     }
 
@@ -457,6 +462,7 @@ impl Broker {
         }
         let mut fan = Fan::new(parts, None, self.buffers.pop().unwrap_or_default());
         let stamp = parts.retain.then(|| self.next_stamp(now));
+        fan.author = will.map(|(who, _)| who.clone()).filter(|_| stamp.is_some());
         let known = origin.and_then(|origin| Some(self.taken.get(origin, 0)?.members.clone()));
         match known {
             Some(members) => fan.shared = members,
@@ -470,7 +476,7 @@ impl Broker {
             self.journal_published(now, &mut fan, origin, 0, stamp.filter(|_| durable));
         }
         if let Some(stamp) = stamp {
-            self.retain(parts, stamp);
+            self.retain(parts, stamp, fan.author.as_ref());
         }
         let remote = if stamp.is_some() { self.all_sisters() } else { route.remote };
         let asked = self.forward_own(now, &fan, remote, stamp, origin);

@@ -108,7 +108,8 @@ impl Broker {
             Kind::Retained => {
                 let stamp = reader.int()?;
                 let parts = reader.parts(now)?;
-                self.retain(parts, stamp);
+                let author = reader.author()?;
+                self.retain(parts, stamp, author.as_ref());
             }
             Kind::Released => self.restore_released(&mut reader, restoring)?,
             Kind::Taken => {
@@ -175,9 +176,6 @@ impl Broker {
                 publisher.received.push(origin.1);
             }
         }
-        if let Some(stamp) = stamp {
-            self.retain(parts, stamp);
-        }
         let mut message = None;
         for _ in 0..reader.int()? {
             let (uid, seq) = (reader.int()?, read_seq(reader)?);
@@ -195,6 +193,10 @@ impl Broker {
             session.last_seq = session.last_seq.max(seq);
             let message = RestoredMessage { qos, released: false, delivery: Some(delivery) };
             session.messages.insert(seq, message);
+        }
+        if let Some(stamp) = stamp {
+            let author = reader.author()?;
+            self.retain(parts, stamp, author.as_ref());
         }
         Ok(())
     }
@@ -343,7 +345,7 @@ impl Broker {
                 let Some(delivery) = message.delivery else { continue };
                 queued += 1;
                 bytes += delivery.message.size();
-                sending.push(Queued { delivery, seq, after: 0 });
+                sending.push(Queued { delivery, seq, after: 0, released: false });
             } else {
                 let stage = if message.released { Stage::Released } else { Stage::Sent };
                 let record = message.delivery.as_ref().map_or(0, |delivery| delivery.message.record);
@@ -397,7 +399,7 @@ impl Restored {
         restoring: &mut Restoring,
         last_message_id: &mut u64,
     ) -> Read<Restored> {
-        let who = read_principal(reader)?;
+        let who = reader.principal()?;
         let version = read_version(reader)?;
         let expiry_s = reader.int()? as u32;
         let connected = reader.u8()? != 0;
@@ -496,13 +498,6 @@ impl Restored {
         }
         Ok(())
     }
-}
-
-pub(crate) fn read_principal(reader: &mut Reader<'_>) -> Read<Principal> {
-    let who = Principal::anonymous(reader.text()?);
-    let identity = reader.optional_text()?.map(Into::into);
-    let certificate = reader.optional_text()?.map(Into::into);
-    Ok(Principal { identity, certificate, ..who })
 }
 
 fn read_version(reader: &mut Reader<'_>) -> Read<Version> {

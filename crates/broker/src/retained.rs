@@ -3,6 +3,7 @@
 //! A tree with one node per topic level, as [`crate::trie`], but its children are also linked, because a wildcard must
 //! visit them. Every shard holds all retained messages; of two that meet, the one with the later stamp stays.
 
+use crate::author::Authors;
 use crate::message::Message;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
@@ -34,6 +35,7 @@ pub(crate) struct Retained {
     bytes: usize,
     /// Memory of the tree without the messages.
     tree_bytes: usize,
+    pub authors: Authors,
     /// When topics were cleared lately: an older message that arrives later from a sister shard must stay out.
     cleared: HashMap<Box<str>, u64, FixedState>,
 }
@@ -51,6 +53,7 @@ impl Retained {
             count: 0,
             bytes: 0,
             tree_bytes: 0,
+            authors: Authors::new(seed),
             cleared: HashMap::with_hasher(FixedState::with_seed(seed)),
         }
     }
@@ -70,9 +73,10 @@ impl Retained {
         self.bytes
     }
 
-    /// Memory of the messages and of the tree that they hang in: one small message can need a node for every level.
+    /// Memory of the messages, of their authors and of the tree that they hang in: one small message can need a node for
+    /// every level.
     pub fn memory(&self) -> usize {
-        self.bytes + self.tree_bytes
+        self.bytes + self.tree_bytes + self.authors.bytes()
     }
 
     fn key(&self, parent: NodeId, level: &str) -> u64 {
@@ -100,6 +104,7 @@ impl Retained {
     /// Sets the message of a topic, unless a later one is there. Returns the slot for an expiry timer, if it was set.
     pub fn set(&mut self, message: Rc<Message>, stamp: u64) -> Option<u32> {
         if self.cleared.get(message.topic()).is_some_and(|&cleared| cleared > stamp) {
+            self.forget_author(&message);
             return None;
         }
         let mut at = ROOT;
@@ -111,15 +116,25 @@ impl Retained {
         }
         let node = &mut self.nodes[at as usize];
         if node.stamp > stamp {
+            self.forget_author(&message);
             return None;
         }
         node.stamp = stamp;
         self.bytes += message.size();
         match node.message.replace(message) {
-            Some(old) => self.bytes -= old.size(),
+            Some(old) => {
+                self.bytes -= old.size();
+                self.forget_author(&old);
+            }
             None => self.count += 1,
         }
         Some(at)
+    }
+
+    fn forget_author(&mut self, message: &Message) {
+        if let Some(author) = &message.author {
+            self.authors.release(author);
+        }
     }
 
     /// Clears a topic, unless a later message is there. Returns whether one was removed.
@@ -152,6 +167,7 @@ impl Retained {
         let message = self.nodes[id as usize].message.take()?;
         self.count -= 1;
         self.bytes -= message.size();
+        self.forget_author(&message);
         self.prune(id);
         Some(message)
     }

@@ -35,6 +35,8 @@ pub(crate) struct Queued {
     /// It may be sent once the journal is durable up to here. Only QoS 2 waits: were the message sent and then forgotten
     /// in a crash, its identifier could be given to another message, which the client would take for a duplicate.
     pub after: u64,
+    /// The client may not have it any more, but may hold its identifier from before a restart: PUBREL is sent in its place.
+    pub released: bool,
 }
 
 /// How far a message in the window has come.
@@ -44,6 +46,8 @@ pub(crate) enum Stage {
     Sent,
     /// PUBREC received; PUBREL is sent, or waits for the disk.
     Released,
+    /// PUBLISH sent at QoS 1; the client may not have it any more. It may still acknowledge it on this connection.
+    Withdrawn,
     /// Acknowledged, expired or given up.
     Done,
 }
@@ -112,6 +116,11 @@ impl Sending {
         self.sent_before = seq;
     }
 
+    /// Messages of the queue up to this one may have been sent before.
+    pub fn sent_before(&self) -> u64 {
+        self.sent_before
+    }
+
     /// Whether a message of the queue may have been sent before.
     pub fn was_sent(&self, seq: u64) -> bool {
         seq <= self.sent_before
@@ -177,6 +186,22 @@ impl Sending {
             self.window = VecDeque::new();
         }
         Some(done)
+    }
+
+    /// The connection is gone: whatever was sent on it may have arrived, and what is not sent again is done with.
+    pub fn disconnected(&mut self) {
+        let first = self.first_seq();
+        let mut withdrawn = Vec::new();
+        for (at, slot) in self.window.iter_mut().enumerate() {
+            slot.dup = true;
+            slot.counted = false;
+            if slot.stage == Stage::Withdrawn {
+                withdrawn.push(first + at as u64);
+            }
+        }
+        for seq in withdrawn {
+            self.finish(seq);
+        }
     }
 
     pub fn push(&mut self, queued: Queued) {

@@ -131,6 +131,10 @@ impl Broker {
                 writer.int(origin.map_or(0, |(_, packet_id)| packet_id as u64));
                 writer.optional_int(stamp);
                 writer.parts(now, fan.parts);
+                if stamp.is_some() {
+                    writer.u8(fan.author.is_some() as u8);
+                    writer.author(fan.author.as_ref());
+                }
             });
         }
         for member in &fan.shared {
@@ -376,7 +380,8 @@ impl Broker {
         let stamp = reader.optional_int()?;
         let parts = reader.parts(now)?;
         if let Some(stamp) = stamp {
-            self.retain(parts, stamp);
+            let author = if reader.u8()? != 0 { Some(reader.principal()?) } else { None };
+            self.retain(parts, stamp, author.as_ref());
         }
         let mut fan = Fan::new(parts, None, self.buffers.pop().unwrap_or_default());
         let known = origin.and_then(|origin| Some(self.taken.get(origin, 0)?.members.clone()));

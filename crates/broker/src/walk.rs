@@ -117,6 +117,7 @@ impl Broker {
             let Some(session) = self.sessions.get(index) else { return };
             if message.parts().expiry_left_s(now).is_err()
                 || !self.authorizer.may_receive(&session.who, message.topic())
+                || self.is_disowned(&message)
             {
                 continue;
             }

@@ -3,7 +3,7 @@
 
 use crate::journal::{Kind, Reader};
 use crate::message::Parts;
-use crate::restore::{read_principal, read_will};
+use crate::restore::read_will;
 use crate::session::StoredWill;
 use crate::share::Waiter;
 use crate::taken::Origin;
@@ -31,7 +31,7 @@ impl Published {
     /// Reads what [`Broker::journal_published_will`] wrote.
     pub fn read(now: Now, reader: &mut Reader<'_>) -> Result<Published, RestoreError> {
         let uid = reader.int()?;
-        let who = read_principal(reader)?;
+        let who = reader.principal()?;
         let will = read_will(now, reader)?.ok_or(RestoreError("a will is missing"))?;
         Ok(Published { uid, who, will })
     }
@@ -95,7 +95,7 @@ impl Broker {
     }
 
     /// The journal forgets the will of a session, unless the client has come back with another one.
-    fn journal_will_gone(&mut self, uid: u64) {
+    pub(crate) fn journal_will_gone(&mut self, uid: u64) {
         let session = self.sessions.find_uid(uid).and_then(|index| self.sessions.get(index));
         if session.is_some_and(|session| session.will.is_none()) {
             self.journal.record(Kind::WillGone, |record| record.int(uid));

@@ -183,6 +183,8 @@ events! {
     WillPublished = "will.published", Info { client_id: String, topic: String, }
     /// Messages for a client were dropped because its queue was full.
     QueueFull = "queue.full", Warn { client_id: String, dropped: u64, }
+    /// Messages that waited for a client, or that it had not acknowledged, were dropped: it may not receive them any more.
+    DeliveriesWithdrawn = "queue.withdrawn", Info { client_id: String, messages: u64, }
     /// A message could not be delivered: no subscriber matched.
     Undeliverable = "publish.undeliverable", Trace { client_id: String, topic: String, }
 }

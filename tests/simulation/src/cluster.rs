@@ -1,44 +1,15 @@
 //! A broker of several shards, driven as the node drives it, with everything that may come late in the caller's hands.
 
 use crate::wire::{Got, Login};
-use crate::{Disk, Random};
+use crate::{Disk, Random, Rights};
 use ravelin_broker::{
     Authorizer, Broker, Close, Connecting, Delivered, Limits, LinkId, Now, Observed, Outbound, Output,
-    Publishing, RestoreSummary, ShardMessage, Stats, Subscribing, home_shard,
+    RestoreSummary, ShardMessage, Stats, home_shard,
 };
 use ravelin_event::{DisconnectCause, Event, Principal};
 use ravelin_mqtt::{Packet, ReasonCode, Sender, Version, decode, peek};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-
-/// Access rules: everything is allowed but what begins with a forbidden word.
-#[derive(Clone, Default)]
-pub struct Rights {
-    /// Topics nobody may publish to.
-    pub publish: Option<&'static str>,
-    /// Filters nobody may subscribe to.
-    pub subscribe: Option<&'static str>,
-    /// Topics nobody may receive.
-    pub receive: Option<&'static str>,
-}
-
-fn allows(forbidden: Option<&str>, name: &str) -> bool {
-    forbidden.is_none_or(|prefix| !name.starts_with(prefix))
-}
-
-impl Authorizer for Rights {
-    fn may_publish(&self, _who: &Principal, what: &Publishing<'_>) -> bool {
-        allows(self.publish, what.topic)
-    }
-
-    fn may_subscribe(&self, _who: &Principal, what: &Subscribing<'_>) -> bool {
-        allows(self.subscribe, what.filter)
-    }
-
-    fn may_receive(&self, _who: &Principal, topic: &str) -> bool {
-        allows(self.receive, topic)
-    }
-}
 
 /// A client's end of a connection, by the number that the cluster gave it.
 pub type Conn = u64;
@@ -153,6 +124,12 @@ impl Cluster {
         self.sync_all();
         self.now.mono_ms += 123;
         self.boot(shards)
+    }
+
+    /// The shard that is the home of a Client Identifier, and the time.
+    pub fn home(&mut self, client_id: &str) -> (&mut Broker, Now) {
+        let shard = home_shard(client_id, self.shards());
+        (&mut self.shards[shard as usize], self.now)
     }
 
     /// New access rules for all shards; those of the next process, too.
@@ -420,6 +397,13 @@ impl Cluster {
         }
         self.sync_all();
         assert!(self.checkpoint_end());
+    }
+
+    /// The rest of all shards' turns, after something was done to one directly.
+    pub fn turn_all(&mut self) {
+        for shard in 0..self.shards() {
+            self.turn(shard);
+        }
     }
 
     /// The rest of a shard's turn: the journal first, then the sisters, then the sockets.

@@ -12,15 +12,17 @@ mod model;
 mod quiet;
 mod random;
 mod retained;
+mod rights;
 mod store;
 mod traffic;
 mod wills;
 mod wire;
 mod world;
 
-pub use cluster::{Cluster, Conn, Rights};
+pub use cluster::{Cluster, Conn};
 pub use damage::{damage, frames, restore};
 pub use random::Random;
+pub use rights::Rights;
 pub use store::Disk;
 pub use wire::{Got, Login, Message, ack, publish, subscribe, unsubscribe};
 pub use world::World;

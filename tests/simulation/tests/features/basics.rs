@@ -184,10 +184,11 @@ fn a_second_connect_and_a_packet_for_clients_end_the_connection() {
 #[test]
 fn access_rules_hold_for_publishing_subscribing_and_receiving() {
     on_shards(|mut c| {
-        c.rights = std::rc::Rc::new(ravelin_simulation::Rights {
+        c.rights = Rc::new(Rights {
             publish: Some("secret"),
             subscribe: Some("hidden"),
             receive: Some("private"),
+            ..Rights::default()
         });
         let shards = c.shards();
         c.restart(shards);

@@ -107,8 +107,7 @@ fn a_will_can_be_retained_and_expires_from_when_it_was_published() {
 #[test]
 fn a_will_without_the_right_to_publish_it_is_refused() {
     on_shards(|mut c| {
-        c.rights =
-            std::rc::Rc::new(ravelin_simulation::Rights { publish: Some("will"), ..Default::default() });
+        c.rights = Rc::new(Rights { publish: Some("will"), ..Default::default() });
         let shards = c.shards();
         c.restart(shards);
         let refused = c.connect(&Login::v5("a").with_will(will("no"), 0));

@@ -2,8 +2,6 @@
 
 use super::*;
 use ravelin_mqtt::Version;
-use ravelin_simulation::Rights;
-use std::rc::Rc;
 
 /// Mail arrives, the disk does not answer.
 fn mail(c: &mut Cluster) {
@@ -307,7 +305,7 @@ fn a_message_of_a_publisher_long_gone_was_kept_for_ever() {
     for shard in 0..3 {
         c.sync(shard, usize::MAX);
     }
-    c.crash(&mut ravelin_simulation::Random::new(1), 3);
+    c.crash(&mut Random::new(1), 3);
     for shard in 0..3 {
         assert_eq!(c.shard(shard).held().taken, 0);
     }
@@ -334,7 +332,7 @@ fn an_ended_session_came_back_while_its_will_was_under_way() {
         let a = c.connect(&Login::v5("a")).unwrap();
         c.sync(ravelin_broker::home_shard("a", shards), usize::MAX);
         assert_eq!(c.receive(a).len(), 1, "CONNACK");
-        c.crash(&mut ravelin_simulation::Random::new(1), shards);
+        c.crash(&mut Random::new(1), shards);
         c.advance(0);
         let (_, present) = join(&mut c, Login { clean: false, ..Login::v5("a") });
         assert!(!present);

@@ -4,11 +4,17 @@ mod basics;
 mod delivery;
 mod ends;
 mod faults;
+mod manage;
+mod observe;
 mod options;
 mod restart;
+mod rights;
 
 use ravelin_mqtt::{AckKind, QoS, ReasonCode, RetainHandling, SubscribeOptions};
-use ravelin_simulation::{Cluster, Conn, Got, Login, Message, ack, publish, subscribe, unsubscribe};
+use ravelin_simulation::{
+    Cluster, Conn, Got, Login, Message, Random, Rights, ack, publish, subscribe, unsubscribe,
+};
+use std::rc::Rc;
 
 /// Runs a test on one shard and on three.
 fn on_shards(test: impl Fn(Cluster)) {
