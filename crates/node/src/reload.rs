@@ -122,6 +122,7 @@ pub(crate) fn core_limits(limits: &Limits, shards: usize) -> ravelin_broker::Lim
         will_delay_s_max: seconds(limits.will_delay_max),
         keep_alive_s_max: narrow(limits.keep_alive_max.as_secs()),
         route_cache_max: size(limits.route_cache_max),
+        ..ravelin_broker::Limits::default()
     }
 }
 
