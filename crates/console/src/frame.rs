@@ -10,6 +10,8 @@ use axum::http::{Response, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
 use axum::{Router, http};
+use ravelin_event::Event;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Puts the frame around a router.
@@ -54,19 +56,31 @@ async fn run(state: &ApiState, request: Request, next: Next) -> Result<Response<
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address").retry_after(wait_s)
     })?;
     let limits = state.settings().limits.clone();
+    let route = request.extensions().get::<MatchedPath>().map_or("?", MatchedPath::as_str).to_owned();
     if request.body().size_hint().lower() > limits.body_bytes_max {
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than is accepted")
             .help("send less at once, or raise `body_bytes_max` in `[control]`"));
     }
-    let _slot = state
-        .lane
-        .in_flight
-        .try_acquire()
+    let slot = Arc::clone(&state.lane.in_flight)
+        .try_acquire_owned()
         .map_err(|_| Problem::unavailable("too many requests are being dealt with").retry_after(1))?;
-    tokio::time::timeout(limits.request_timeout, next.run(request)).await.map_err(|_| {
-        Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took longer than it may")
-            .help("it may have been carried out: look before you send it again")
-    })
+    // A task of its own: an order is carried out to its end, with the event that tells of it, even if the client has gone; and a
+    // failure inside the node is contained to one request.
+    let work = tokio::spawn(async move {
+        let response = next.run(request).await;
+        drop(slot);
+        response
+    });
+    match tokio::time::timeout(limits.request_timeout, work).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(_)) => {
+            let what = format!("a request to {route}");
+            state.control.emit(Event::InternalError { what, address: Some(address) });
+            Err(Problem::internal("the node met an error of its own"))
+        }
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took longer than it may")
+            .help("it may have been carried out: look before you send it again")),
+    }
 }
 
 /// The problem that the answer is, if it is one.

@@ -28,7 +28,7 @@ pub(crate) struct Lane {
     pub calls: Calls,
     pub requests: Mutex<Buckets>,
     pub failures: Mutex<Buckets>,
-    pub in_flight: Semaphore,
+    pub in_flight: Arc<Semaphore>,
     /// An operator asked that no new work be sent here.
     pub draining: AtomicBool,
     pub counters: LaneCounters,
@@ -61,7 +61,7 @@ impl ApiState {
                 limits.failure_rate_per_address,
                 limits.failure_burst_per_address,
             )),
-            in_flight: Semaphore::new(limits.requests_in_flight_max as usize),
+            in_flight: Arc::new(Semaphore::new(limits.requests_in_flight_max as usize)),
             draining: AtomicBool::new(false),
             counters: LaneCounters::default(),
             settings: RwLock::new(Arc::new(settings)),

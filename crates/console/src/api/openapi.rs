@@ -156,6 +156,25 @@ fn metrics_are_well_formed_and_bounded() {
     });
 }
 
+#[test]
+fn a_failure_of_a_handler_is_one_requests_and_told() {
+    Lab::run(async |lab| {
+        async fn failing() -> &'static str {
+            panic!("a failure of a test")
+        }
+        let router = axum::Router::new().route("/fails", axum::routing::get(failing));
+        let router = crate::frame::around(router, &lab.state);
+        let mut request = axum::http::Request::get("/fails").body(axum::body::Body::empty()).unwrap();
+        let address = "127.0.0.1:5".parse().unwrap();
+        request.extensions_mut().insert(crate::peer::Peer::new(address, Vec::new(), 0));
+        let response = tower::ServiceExt::oneshot(router, request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let (_, events) = lab.get("/v1/events?id=node.internal_error&wait_s=5").await;
+        assert_eq!(events["items"][0]["fields"]["what"], "a request to /fails", "{events}");
+    });
+}
+
 /// Reads the text format strictly; how many samples there are.
 fn parse(text: &str) -> usize {
     let (mut families, mut seen, mut current, mut count) = (BTreeSet::new(), BTreeSet::new(), ("", ""), 0);

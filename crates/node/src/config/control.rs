@@ -300,3 +300,80 @@ fn check_tls(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{CONTROL_LIMITS, Config, ControlLimits};
+    use std::path::Path;
+
+    fn parse(keys: &str) -> Result<Config, String> {
+        let text = format!(
+            "[[listener]]\ntransport = \"tcp\"\naddress = \"127.0.0.1:1\"\nbind_client_id = \"none\"\n\
+             dangerous_anonymous = true\n[access]\nrules_file = \"r\"\n{keys}"
+        );
+        Config::parse(&text, Path::new("/etc/ravelin")).map_err(|errors| errors.to_string())
+    }
+
+    const TLS: &str = "certificate = \"c\"\nkey = \"k\"\nclient_ca = \"ca\"\n";
+
+    #[test]
+    fn without_the_section_there_is_no_lane() {
+        assert!(parse("").unwrap().control.is_none());
+        assert!(parse("[control]\n").unwrap_err().contains("no `address`"));
+        let lane =
+            parse(&format!("[control]\naddress = \"127.0.0.1:8886\"\n{TLS}")).unwrap().control.unwrap();
+        assert_eq!(lane.limits, ControlLimits::default());
+        assert_eq!(lane.tls.unwrap().certificate, Path::new("/etc/ravelin/c"));
+    }
+
+    #[test]
+    fn what_lowers_security_is_refused_unless_it_is_named() {
+        let plain = "[control]\naddress = \"127.0.0.1:1\"\n";
+        assert!(parse(plain).unwrap_err().contains("no certificate"));
+        let open = parse(&format!("{plain}dangerous_plaintext = true")).unwrap();
+        assert!(open.warnings.iter().any(|warning| warning.key() == Some("dangerous_plaintext")));
+        let far = format!("[control]\naddress = \"0.0.0.0:1\"\n{TLS}");
+        assert!(parse(&far).unwrap_err().contains("not loopback"));
+        assert!(parse(&format!("{far}client_certificate = \"optional\"")).is_err());
+        assert!(parse(&format!("{far}client_certificate = \"required\"")).is_ok());
+        let warned = parse(&format!("{far}dangerous_without_client_certificate = true")).unwrap();
+        assert!(warned.warnings.iter().any(|one| one.key() == Some("dangerous_without_client_certificate")));
+        let metrics = format!("[control]\naddress = \"127.0.0.1:1\"\n{TLS}metrics_address = \"0.0.0.0:9\"");
+        assert!(parse(&metrics).unwrap_err().contains("needs no token"));
+    }
+
+    #[test]
+    fn roles_are_names_or_fingerprints_and_one_each() {
+        let lane = |keys: &str| parse(&format!("[control]\naddress = \"127.0.0.1:1\"\n{TLS}{keys}"));
+        let print = "ab".repeat(32);
+        assert!(lane(&format!("admins = [\"alice\", \"sha256:{print}\"]\nviewers = [\"bob\"]")).is_ok());
+        for bad in ["sha256:abc", "a/b", "", "sha256:", &format!("sha256:{}", print.to_uppercase())] {
+            assert!(lane(&format!("admins = [\"{bad}\"]")).is_err(), "{bad}");
+        }
+        assert!(lane("admins = [\"alice\"]\nviewers = [\"alice\"]").unwrap_err().contains("two roles"));
+        let nobody =
+            "[control]\naddress = \"127.0.0.1:1\"\ncertificate = \"c\"\nkey = \"k\"\nadmins = [\"a\"]";
+        assert!(parse(nobody).unwrap_err().contains("no effect"));
+    }
+
+    #[test]
+    fn every_limit_is_documented_with_its_default() {
+        let mut keys = format!("[control]\naddress = \"127.0.0.1:1\"\n{TLS}");
+        for (name, default, meaning) in CONTROL_LIMITS {
+            assert!(meaning.ends_with('.'), "{name}");
+            keys += &format!("{name} = {default}\n");
+        }
+        assert_eq!(parse(&keys).unwrap().control.unwrap().limits, ControlLimits::default());
+        // As many as the struct has: `Debug` names each field once.
+        let fields = format!("{:?}", ControlLimits::default());
+        for (name, ..) in CONTROL_LIMITS {
+            assert!(fields.contains(&format!("{name}:")), "{name}");
+        }
+        assert_eq!(
+            fields.matches("_max:").count()
+                + fields.matches("_timeout:").count()
+                + fields.matches("_per_address:").count(),
+            CONTROL_LIMITS.len()
+        );
+    }
+}
