@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Diagnostic, Fetched, LogFormat};
 use crate::control::{
-    Changed, Control, Inner, Loading, Records, RecordsThread, Tree, WatchQueue, WatchThread,
+    Changed, Control, Devices, Inner, Loading, Records, RecordsThread, Tree, WatchQueue, WatchThread,
 };
 use crate::error::Error;
 use crate::hashpool::HashPool;
@@ -117,6 +117,8 @@ impl Node {
         let key = opened.key;
         let (store, loading) = restore(opened, &starting, &sink, clock)?;
         let mut bound = listen::bind_all(&config, shards)?;
+        let seed = u64::from_le_bytes(ravelin_protect::random()?);
+        let devices = Devices::new(&config, seed, clock.now().wall_ms);
         let control = Control(Arc::new(Inner {
             clock,
             mailboxes: Arc::clone(&mailboxes),
@@ -131,6 +133,7 @@ impl Node {
             addresses: std::mem::take(&mut bound.addresses),
             runner: Mutex::default(),
             ban_records: Default::default(),
+            devices,
         }));
         sink.set_watch(Arc::clone(&control.0.watch));
         let records = control.records().start(|wake| store.producer(shards, wake).map_err(Error::from))?;
@@ -227,6 +230,7 @@ impl Node {
             *policy = next;
         });
         control.0.config.send_replace(Arc::new(config));
+        control.configure_inventory();
         self.issuers.look();
         Ok(())
     }

@@ -5,6 +5,7 @@ use crate::rates::Rates;
 use crate::ws::handshake::Rules;
 use ravelin_broker::{Authorizer, Publishing, Subscribing, Watch};
 use ravelin_event::Principal;
+use ravelin_identify::Admissions;
 use ravelin_protect::{AccessRules, Authenticator, ListenerPolicy, Revocations};
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub(crate) struct Policy {
 pub(crate) struct Programme {
     /// Certificates and identities that were revoked while the node ran.
     pub revocations: Revocations,
+    /// Whom the inventory lets in.
+    pub admissions: Admissions,
 }
 
 /// What a listener demands and offers.

@@ -42,15 +42,18 @@ pub(crate) fn policy(
         entrances: entrances.collect(),
         core: core_limits(&config.limits, shards),
         shell: shell_limits(&config.limits),
-        watches: watches(rates.as_ref()),
+        watches: watches(config, rates.as_ref()),
         rates,
         programme,
     }
 }
 
 /// Who looks on at which topics. Each subject adds its filters.
-fn watches(rates: Option<&Arc<Rates>>) -> Watches {
+fn watches(config: &Config, rates: Option<&Arc<Rates>>) -> Watches {
     let mut watches = Watches::default();
+    for birth in &config.inventory.settings.births {
+        watches.add(&birth.filter, Watch::OBSERVE);
+    }
     for (filter, limit) in rates.iter().flat_map(|rates| rates.topic_filters()) {
         watches.add(filter, Watch::NONE.with_limit(limit));
     }

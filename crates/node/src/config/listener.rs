@@ -57,6 +57,8 @@ pub struct Listener {
     pub websocket_path: String,
     /// Which web pages may connect; empty allows none that a browser sends (clients that are no browsers send none).
     pub allowed_origins: Vec<String>,
+    /// The zone (IEC 62443) that it faces.
+    pub zone: Option<String>,
     /// Who is let in.
     pub policy: ListenerPolicy,
     /// Certificates; present exactly if the transport is encrypted.
@@ -104,6 +106,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, base: &Path) -> Option<Listener> {
     let address = address(table);
     let websocket_path = table.take::<String>("websocket_path");
     let allowed_origins = table.take::<Vec<String>>("allowed_origins");
+    let zone = table.take::<String>("zone");
     let client_certificate = table.choice(
         "client_certificate",
         &[
@@ -295,6 +298,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, base: &Path) -> Option<Listener> {
         _ => None,
     };
     Some(Listener {
+        zone,
         name,
         transport,
         address,

@@ -8,6 +8,7 @@ mod control;
 mod control_files;
 mod diagnostic;
 mod files;
+mod inventory;
 mod jwt;
 mod keys;
 mod limits;
@@ -20,6 +21,8 @@ pub use control::{CONTROL_LIMITS, ControlConfig, ControlLimits, ControlTls};
 pub use control_files::ControlFiles;
 pub use diagnostic::{ConfigErrors, Diagnostic, Severity};
 pub use files::{Fetched, Files, ListenerFiles};
+pub use inventory::InventoryConfig;
+pub(crate) use inventory::places;
 pub use jwt::JwtConfig;
 pub use keys::{Ages, CaConfig, CertificatesConfig, CrlSource, StapleConfig};
 pub use limits::{LIMITS, LimitEntry, Limits};
@@ -72,6 +75,8 @@ pub struct Config {
     pub sys: SysConfig,
     /// The control lane; `None` if there is none.
     pub control: Option<ControlConfig>,
+    /// What is kept of devices, and where things are.
+    pub inventory: InventoryConfig,
     /// What is allowed but deserves a warning: the dangerous settings.
     pub warnings: Vec<Diagnostic>,
     source: Arc<Source>,
@@ -87,6 +92,8 @@ pub struct NodeConfig {
     pub data: Option<PathBuf>,
     /// How many shards; 0 is one for each core.
     pub workers: usize,
+    /// The `[[site]]` that it is at.
+    pub site: Option<String>,
 }
 
 /// `[authentication]`.

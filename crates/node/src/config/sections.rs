@@ -4,7 +4,7 @@ use super::diagnostic::{ConfigErrors, Severity, Source};
 use super::read::{Reader, Table};
 use super::{
     AccessConfig, AuthenticationConfig, Config, Durability, Limits, LogConfig, LogFormat, NodeConfig,
-    StoreConfig, SysConfig, control, jwt, keys, listener, rates,
+    StoreConfig, SysConfig, control, inventory, jwt, keys, listener, rates,
 };
 use ravelin_broker::SHARDS_MAX;
 use ravelin_event::Level;
@@ -43,6 +43,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         name: table.take("name").unwrap_or_else(|| "ravelin".into()),
         data: table.take::<String>("data").map(|path| base.join(path)),
         workers: table.take_between("workers", 0, u64::from(SHARDS_MAX)).unwrap_or(0) as usize,
+        site: table.take("site"),
     });
     let listeners = root.tables("listener", |table, _| listener::read(table, base));
     let authentication = root.table("authentication", |table| AuthenticationConfig {
@@ -97,6 +98,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
             .unwrap_or(Duration::from_secs(10)),
     });
     let control = root.table("control", |table| control::read(table, base));
+    let inventory = inventory::read(&mut root);
     root.finish();
 
     let complete = listeners.iter().all(Option::is_some)
@@ -116,6 +118,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         log,
         sys,
         control,
+        inventory,
         warnings: Vec::new(),
         source: source.clone(),
         places: BTreeMap::new(),
@@ -196,6 +199,7 @@ fn check(config: &Config, reader: &mut Reader<'_>) {
             reader.error_at(&format!("rate.{index}.name"), what, "give each its own name");
         }
     }
+    inventory::check(config, reader);
     for (key, what, help) in config.limits.contradictions() {
         reader.error_at(&format!("limits.{key}"), what, help);
     }

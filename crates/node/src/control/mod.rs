@@ -9,7 +9,9 @@
 mod actor;
 mod ask;
 mod bans;
+mod certificate;
 mod credentials;
+mod inventory;
 mod records;
 mod tree;
 mod watch;
@@ -17,10 +19,12 @@ mod watch;
 pub use actor::{Actor, Role, Via};
 pub use ask::{ConnInfo, ShardView, Unavailable};
 pub use bans::{BanDone, BanFailure};
+pub use inventory::{Arrival, Handshake, InventoryFailure};
 pub use records::{Dump, Records, RecordsError, Space};
 pub use watch::{Watched, Watcher};
 
 pub(crate) use ask::Order;
+pub(crate) use inventory::Devices;
 pub(crate) use records::{Loading, RecordsThread, is_programme_record};
 pub(crate) use tree::{Requests, Tree};
 pub(crate) use watch::{WatchQueue, WatchThread};
@@ -61,6 +65,7 @@ pub(crate) struct Inner {
     /// The loop that runs the node, once it does.
     pub runner: Mutex<Option<Sender<Request>>>,
     pub ban_records: bans::BanRecords,
+    pub devices: Devices,
 }
 
 /// What the control lane asks of the loop that runs the node.
@@ -104,6 +109,7 @@ impl Control {
     /// its line.
     pub(crate) fn open(&self) -> Result<(), Error> {
         self.open_bans()?;
+        self.open_inventory();
         self.open_credentials()?;
         Ok(())
     }

@@ -3,7 +3,8 @@
 //! The shards and every other thread hand over what they saw at the end of a turn; one thread passes it on in batches.
 //! Nobody waits: what does not fit is dropped and counted.
 
-use ravelin_broker::{Delivered, Now, Observed};
+use super::{Arrival, Handshake};
+use ravelin_broker::{Delivered, Flow, Now, Observed};
 use ravelin_event::Record;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -26,6 +27,12 @@ pub enum Watched {
     Observed(Arc<Observed>),
     /// A message that is recorded has come to somebody.
     Delivered(Delivered),
+    /// A client was let in.
+    Arrived(Arc<Arrival>),
+    /// A TLS handshake was completed.
+    Handshake(Arc<Handshake>),
+    /// What clients published since the last harvest, and when that was (milliseconds since the Unix epoch).
+    Flows(u64, Arc<[Flow]>),
 }
 
 /// Whoever watches. Called on the watch thread, about once a second when nothing happens.

@@ -6,6 +6,7 @@
 //! | `accept` | new connections, the first rungs of the ladder |
 //! | `read` | from the socket through TLS and WebSocket to frames |
 //! | `login` | bans and lock-out of who logs in |
+//! | `inventory` | whom the inventory lets in, and what it is told |
 //! | `preauth` | CONNECT, authentication, moving house |
 //! | `reauth` | AUTH of a live client |
 //! | `price` | what a refused connection costs |
@@ -24,6 +25,7 @@ mod alarm;
 mod close;
 pub(crate) mod conn;
 mod flush;
+mod inventory;
 mod journal;
 mod keys;
 mod login;

@@ -250,6 +250,10 @@ impl Shard {
         if self.revocation_of_client(key, &principal).is_some() {
             return self.refuse(key, &connect, Refusal::Revoked, ReasonCode::NOT_AUTHORIZED);
         }
+        let mut principal = principal;
+        if let Some(why) = self.admission(&mut principal) {
+            return self.refuse(key, &connect, why, ReasonCode::NOT_AUTHORIZED);
+        }
         let listener = self.conns.get(key).map_or(0, |conn| conn.entrance);
         if !self.may_connect(&principal, listener) {
             return self.refuse(key, &connect, Refusal::RateExceeded, ReasonCode::CONNECTION_RATE_EXCEEDED);
@@ -263,6 +267,7 @@ impl Shard {
             auth_method: connect.auth_method,
             auth_data: auth_data.as_deref(),
         };
+        let arrival = self.arrival(&connecting, listener);
         let proven_s = (self.now.mono_ms / 1000) as u32;
         match self.broker.handle_connect(self.now, connecting) {
             Ok(link) => {
@@ -277,6 +282,7 @@ impl Shard {
                 self.ladder().authenticated(address);
                 self.drop_price(key);
                 self.begin_metering(key, link);
+                self.seen.extend(arrival);
                 self.resume(key);
             }
             Err(reason) => {

@@ -193,6 +193,7 @@ impl Shard {
         let Some(mut tls) = self.conns.get_mut(key).and_then(|conn| conn.tls.take()) else { return };
         let Some(entrance) = self.conns.get(key).map(|conn| conn.entrance) else { return };
         let (mut closed, mut revoked) = (false, false);
+        let was_established = tls.is_established();
         let result = tls.open(bytes, |part| match part {
             Part::Established(chain) => {
                 revoked = self.revocation_of_chain(entrance, chain).is_some();
@@ -208,6 +209,9 @@ impl Shard {
         });
         let Some(conn) = self.conns.get_mut(key) else { return };
         let established = tls.is_established();
+        if established && !was_established {
+            self.seen.push(super::inventory::handshake(&tls, self.now.wall_ms, entrance));
+        }
         conn.tls = Some(tls);
         match result {
             Ok(()) if revoked => self.drop_preauth(key, Refusal::Revoked),

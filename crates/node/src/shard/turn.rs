@@ -347,6 +347,7 @@ impl Shard {
             self.excuse_delayed();
             self.tell_rates();
             self.check_ages();
+            self.harvest_flows();
             self.publish_figures();
             for summary in self.suppressor.poll(now_ms) {
                 self.sink.emit(self.now.wall_ms, summary);

@@ -37,6 +37,8 @@ name = "{name}"
 data = "data"
 # Worker threads; 0 is one for each core.
 #workers = 0
+# The `[[site]]` below that it is at.
+#site = "control-room"
 
 # --- Where clients connect ---------------------------------------------------------------------------------------
 
@@ -75,6 +77,8 @@ authentication = ["certificate"]
 #proxy_trusted = ["10.0.0.5/32"]
 # Connections of this listener; by default limits.connections_max alone counts.
 #connections_max = 100_000
+# The zone (IEC 62443) that it faces, for the network map.
+#zone = "field"
 # A transport without TLS beyond loopback.
 #dangerous_plaintext = false
 # Let in whoever presents nothing, as nobody.
@@ -191,6 +195,78 @@ key_file = "store.key"
 # "delay" (its connection is not read until it may go on), "drop" (QoS 0 is dropped, QoS 1 and 2 get 0x97; 3.1.1 is disconnected),
 # "refuse" (0x97; who publishes with QoS 0 or speaks 3.1.1 is disconnected) or "disconnect".
 #on_exceed = "delay"
+
+# --- What is on the bus ------------------------------------------------------------------------------------------
+
+# The inventory of devices, built from what they do: `ravelin ctl inventory`.
+[inventory]
+# What a device is: "identity" (else its Client Identifier), or "client_id" where many share an identity.
+#keyed_by = "identity"
+# What becomes of a device that is not declared: "admit", "quarantine" (it is put into the class below) or "refuse".
+#unknown = "admit"
+#quarantine_class = "quarantine"
+# A device that was not seen for so long is dormant.
+#dormant_after = "30d"
+# User Properties of CONNECT that tell the client library, the firmware version and the model, in any case.
+#library_properties = ["library", "client_library", "client-library", "lib", "sdk"]
+#firmware_properties = ["firmware", "firmware_version", "firmware-version", "fw", "fw_version"]
+#model_properties = ["model", "hardware", "device_model", "device-model"]
+# How much is kept: devices, declared ones, and of each device Client Identifiers, addresses, topics (beyond it, patterns of topics).
+#devices_max = 1_000_000
+#declared_max = 1_000_000
+#clients_per_device_max = 8
+#addresses_per_device_max = 4
+#topics_per_device_max = 16
+#birth_bytes_max = "64KiB"
+#findings_max = 4_096
+# How often what was seen goes to disk, and how many devices at once. What an administrator orders does at once.
+#write_interval = "10s"
+#write_max = 200
+# When an observation is a finding; docs/guide/inventory.md says why these.
+#duplicate_returns = 4
+#duplicate_returns_declared = 20
+#duplicate_window = "10m"
+#clone_overlap = "30s"
+#settled_after = "7d"
+#finding_again_after = "1d"
+
+# Where devices tell of themselves when they come on: topics, and JSON pointers (or names of Sparkplug metrics) in the payload. Sparkplug's
+# NBIRTH is known without this.
+#[[birth]]
+#filter = "devices/+/birth"
+# "json" or "sparkplug".
+#format = "json"
+#library = ["/client/library"]
+#firmware = ["/firmware"]
+#model = ["/model"]
+#latitude = ["/position/lat"]
+#longitude = ["/position/lon"]
+
+# Places, for the map. A device is at the site in whose networks its address is.
+#[[site]]
+#name = "control-room"
+#latitude = 48.2082
+#longitude = 16.3738
+#networks = ["10.1.0.0/16"]
+# The zone (IEC 62443) that the site belongs to.
+#zone = "field"
+
+# What is on the way: gateways, radio masts, carriers.
+#[[infrastructure]]
+#name = "mast-7"
+#kind = "radio"
+#latitude = 48.25
+#longitude = 16.40
+#site = "control-room"
+#networks = ["10.1.7.0/24"]
+
+# Which way messages may flow between zones.
+#[[conduit]]
+#name = "readings"
+#from = "field"
+#to = "operations"
+# By default all topics.
+#topics = ["meters/#"]
 
 # --- How the node is administered ---------------------------------------------------------------------------------
 
