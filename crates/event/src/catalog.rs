@@ -107,6 +107,26 @@ events! {
         address: SocketAddr, client_id: String, identity: Option<String>, scope: &'static str, failures: u32,
         pause_s: u64,
     }
+    /// A certificate or an identity was revoked.
+    CertificateRevoked = "certificate.revoked", Warn { subject: String, by: String, reason: String, }
+    /// The private CA issued a certificate.
+    CertificateIssued = "certificate.issued", Info {
+        identity: String, serial: String, not_after_s: i64, by: String,
+    }
+    /// Certificates, keys or revocation lists have changed on disk and cannot be used; the old ones stay in force.
+    CertificateFilesRefused = "certificate.files_refused", Warn { error: String, help: String, }
+    /// A revocation list is missing, broken or out of date.
+    RevocationListFailed = "revocation_list.failed", Warn { source: String, error: String, help: String, }
+    /// A newer revocation list was fetched.
+    RevocationListFetched = "revocation_list.fetched", Info {
+        source: String, issuer: String, bytes: u64, next_update_s: Option<i64>,
+    }
+    /// The private CA's revocation list was written again.
+    RevocationListPublished = "revocation_list.published", Info { entries: u64, }
+    /// A current OCSP answer is stapled to a listener's certificate.
+    OcspStapled = "ocsp.stapled", Info { listener: String, next_update_s: i64, }
+    /// There is no OCSP answer that could be stapled.
+    OcspFailed = "ocsp.failed", Warn { listener: String, error: String, }
     /// A ban has ended.
     BanEnded = "ban.ended", Info { subject: String, reason: String, by: String, }
     /// A configured rate was exceeded; one event for each connection and ten seconds.

@@ -1,8 +1,9 @@
 //! A running node: what is opened on start, in which order, and closed again.
 
-use crate::config::{Config, Diagnostic, Fetched, LogFormat};
+use crate::config::{Config, Diagnostic, LogFormat};
 use crate::control::{
-    Changed, Control, Devices, Inner, Loading, Records, RecordsThread, Tree, WatchQueue, WatchThread,
+    Changed, Control, Devices, Inner, Keys, KeysThread, Loading, Records, RecordsThread, Tree, WatchQueue,
+    WatchThread, cached_lists,
 };
 use crate::error::Error;
 use crate::hashpool::HashPool;
@@ -41,6 +42,8 @@ pub struct Node {
     log: LogThread,
     sys: Option<SysThread>,
     issuers: IssuersThread,
+    /// Keeps certificates and revocation lists up to date.
+    keys: KeysThread,
     records: RecordsThread,
     watch: WatchThread,
 }
@@ -68,7 +71,8 @@ impl Node {
             .map_err(Error::system("start the log"))?;
         let storage = storage::Place::prepare(&config)?;
         let now = clock.now();
-        let files = config.load_files_with(storage.secret()?, now.wall_ms / 1000, &Fetched::new())?;
+        let fetched = cached_lists(&config);
+        let files = config.load_files_with(storage.secret()?, now.wall_ms / 1000, &fetched)?;
         warn(&sink, now.wall_ms, config.warnings.iter().chain(&files.warnings));
         let policy = Arc::new(reload::policy(&config, files, shards, Programme::default(), None));
         let ladder = Ladder::new(reload::ladder_limits(&config.limits), now.mono_ms);
@@ -132,6 +136,7 @@ impl Node {
             config: tokio::sync::watch::Sender::new(Arc::new(config)),
             addresses: std::mem::take(&mut bound.addresses),
             runner: Mutex::default(),
+            keys: Keys::new(fetched),
             ban_records: Default::default(),
             devices,
         }));
@@ -160,9 +165,11 @@ impl Node {
                 Event::Listening { listener: listener.name.clone(), address, transport },
             );
         }
+        let keys = KeysThread::start(control.clone())
+            .map_err(Error::system("start the thread that keeps certificates"))?;
         let issuers = IssuersThread::start(control.clone())
             .map_err(Error::system("start the thread that fetches keys"))?;
-        Ok(Node { issuers, control, threads, store, key, storage, log, sys, records, watch })
+        Ok(Node { issuers, keys, control, threads, store, key, storage, log, sys, records, watch })
     }
 
     /// The handle that administers the node.
@@ -211,7 +218,9 @@ impl Node {
             return Err(Error::NeedsRestart(why));
         }
         let (control, now) = (&self.control, self.control.now());
-        let files = config.load_files_with(self.storage.secret()?, now.wall_ms / 1000, &Fetched::new())?;
+        let held = control.0.keys.hold_files();
+        let mut files =
+            config.load_files_with(self.storage.secret()?, now.wall_ms / 1000, &control.0.keys.fetched())?;
         warn(&control.0.sink, now.wall_ms, config.warnings.iter().chain(&files.warnings));
         if let Some(keys) = self.storage.new_keys(&config, self.key)? {
             let key = keys.current_id();
@@ -219,6 +228,7 @@ impl Node {
             self.key = key;
             control.emit(Event::StoreKeyRotated { key: key.to_string() });
         }
+        control.0.keys.staple(&mut files.listeners);
         control.lock_ladder().set_limits(reload::ladder_limits(&config.limits));
         control.0.sink.set_level(config.log.level);
         control.change_policy(Changed::Everything, |policy| {
@@ -230,6 +240,7 @@ impl Node {
             *policy = next;
         });
         control.0.config.send_replace(Arc::new(config));
+        drop(held);
         control.configure_inventory();
         self.issuers.look();
         Ok(())
@@ -245,6 +256,7 @@ impl Node {
         if let Some(sys) = self.sys {
             sys.stop();
         }
+        self.keys.stop();
         self.issuers.stop();
         for mailbox in self.control.0.mailboxes.iter() {
             mailbox.post(Mail::Shutdown);

@@ -254,6 +254,11 @@ pub(crate) fn check_text(name: &str) -> Result<(), IdentityError> {
     if name.contains(bad) || name.trim() != name { Err(IdentityError::Character) } else { Ok(()) }
 }
 
+/// The serial number of a certificate in DER, in lower-case hex without leading zeros, without reading the rest.
+pub fn serial_of(der: &[u8]) -> Option<String> {
+    Some(normal_serial(&hex(crate::signed::certificate_parts(der)?.serial)))
+}
+
 /// The bits of an unsigned number.
 fn bit_length(number: &[u8]) -> u32 {
     let start = number.iter().position(|byte| *byte != 0).unwrap_or(number.len());

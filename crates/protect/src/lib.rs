@@ -45,7 +45,7 @@ pub use authenticate::{
     TokenTerms, With,
 };
 pub use bans::{Ban, BanError, BanSubject, Bans};
-pub use certificate::{CertificateFacts, IdentityError, KeyFacts, KeyType, check_identity, hex};
+pub use certificate::{CertificateFacts, IdentityError, KeyFacts, KeyType, check_identity, hex, serial_of};
 pub use directory::Directory;
 pub use error::{Error, FileError, FileErrors};
 pub use lockout::{Lockout, LockoutLimits};

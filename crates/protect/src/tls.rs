@@ -84,23 +84,6 @@ impl ServerIdentity {
         &self.0.cert
     }
 
-    /// The signature algorithm that handshakes with this key have; with RSA the client chooses among several.
-    pub fn signature_scheme(&self) -> &'static str {
-        use rustls::{SignatureAlgorithm, SignatureScheme as Scheme};
-        let fixed =
-            [Scheme::ECDSA_NISTP256_SHA256, Scheme::ECDSA_NISTP384_SHA384, Scheme::ECDSA_NISTP521_SHA512];
-        match self.0.key.algorithm() {
-            SignatureAlgorithm::RSA => "rsa_pss",
-            SignatureAlgorithm::ED25519 => "ed25519",
-            _ => match fixed.into_iter().find(|scheme| self.0.key.choose_scheme(&[*scheme]).is_some()) {
-                Some(Scheme::ECDSA_NISTP256_SHA256) => "ecdsa_secp256r1_sha256",
-                Some(Scheme::ECDSA_NISTP384_SHA384) => "ecdsa_secp384r1_sha384",
-                Some(_) => "ecdsa_secp521r1_sha512",
-                None => "other",
-            },
-        }
-    }
-
     /// The end entity's certificate.
     pub fn end_entity(&self) -> Option<&CertificateDer<'static>> {
         self.0.cert.first()

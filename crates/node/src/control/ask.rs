@@ -57,6 +57,11 @@ impl ShardView<'_> {
         &mut self.shard.broker
     }
 
+    /// Ends the connections that a revocation meets; returns how many.
+    pub fn disconnect_revoked(&mut self, revocation: &ravelin_protect::Revocation) -> usize {
+        self.shard.disconnect_revoked(revocation)
+    }
+
     /// Ends the connections that `is_meant` picks, with `reason` for those that can be told; returns how many.
     pub fn disconnect_where(
         &mut self,

@@ -12,6 +12,7 @@ mod bans;
 mod certificate;
 mod credentials;
 mod inventory;
+mod keys;
 mod records;
 mod tree;
 mod watch;
@@ -20,11 +21,13 @@ pub use actor::{Actor, Role, Via};
 pub use ask::{ConnInfo, ShardView, Unavailable};
 pub use bans::{BanDone, BanFailure};
 pub use inventory::{Arrival, Handshake, InventoryFailure};
+pub use keys::{CaStatus, CertificateDone, IssuedCertificate, KeysFailure, RevokeDone, Sessions};
 pub use records::{Dump, Records, RecordsError, Space};
 pub use watch::{Watched, Watcher};
 
 pub(crate) use ask::Order;
 pub(crate) use inventory::Devices;
+pub(crate) use keys::{Keys, KeysThread, cached_lists};
 pub(crate) use records::{Loading, RecordsThread, is_programme_record};
 pub(crate) use tree::{Requests, Tree};
 pub(crate) use watch::{WatchQueue, WatchThread};
@@ -66,6 +69,7 @@ pub(crate) struct Inner {
     pub runner: Mutex<Option<Sender<Request>>>,
     pub ban_records: bans::BanRecords,
     pub devices: Devices,
+    pub keys: Keys,
 }
 
 /// What the control lane asks of the loop that runs the node.
@@ -98,6 +102,8 @@ pub struct Status {
 pub enum Changed {
     /// Anything may be: certificates are verified again, users looked up, rights checked.
     Everything,
+    /// Only the trust in certificates: they are verified again, and nothing else is.
+    Trust,
     /// Who may do what, and who may be connected: not the trust in certificates.
     Rights,
     /// Only what new connections and new packets meet.
@@ -110,6 +116,7 @@ impl Control {
     pub(crate) fn open(&self) -> Result<(), Error> {
         self.open_bans()?;
         self.open_inventory();
+        self.open_keys()?;
         self.open_credentials()?;
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::conn::Conn;
 use super::slab::Key;
 use ravelin_event::{DisconnectCause, Principal};
 use ravelin_mqtt::ReasonCode;
-use ravelin_protect::{CertificateFacts, Revocation};
+use ravelin_protect::{CertificateFacts, Revocation, RevocationSubject, Revocations, serial_of};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -105,6 +105,42 @@ impl Shard {
             revocations.of_identity(who.identity.as_deref()?, facts.as_ref())
         };
         of_chain.or_else(of_identity)
+    }
+
+    /// Ends the connections that a revocation meets; returns how many. Names are compared; certificates are only read
+    /// where the name fits.
+    pub(crate) fn disconnect_revoked(&mut self, revocation: &Revocation) -> usize {
+        let keys: Vec<Key> = self.conns.keys().collect();
+        let met: Vec<Key> = keys.into_iter().filter(|key| self.is_met(*key, revocation)).collect();
+        for key in &met {
+            self.end_administratively(*key, "its certificate or identity was revoked");
+        }
+        met.len()
+    }
+
+    fn is_met(&self, key: Key, revocation: &Revocation) -> bool {
+        let Some(conn) = self.conns.get(key) else { return false };
+        let who = conn.link().and_then(|link| self.broker.principal(link));
+        let is_called = |name: &str| who.is_some_and(|who| who.identity.as_deref() == Some(name));
+        let alone = || Revocations::new([revocation.clone()]);
+        let facts = |der: &CertificateDer<'_>| CertificateFacts::parse(der).ok();
+        let chain = chain_of(conn);
+        match &revocation.subject {
+            RevocationSubject::Identity(name) => is_called(name),
+            RevocationSubject::CertificatesOf(name) => {
+                let facts = chain.first().filter(|_| is_called(name)).and_then(facts);
+                facts.is_some_and(|facts| alone().of_identity(name, Some(&facts)).is_some())
+            }
+            RevocationSubject::Fingerprint(print) => {
+                // The fingerprint of the client's own certificate is known; those of issuers are rarely sent.
+                who.is_some_and(|who| who.certificate.as_deref() == Some(print))
+                    || chain.iter().any(|der| facts(der).is_some_and(|facts| *facts.fingerprint == **print))
+            }
+            RevocationSubject::Serial { serial, .. } => chain.iter().any(|der| {
+                serial_of(der).as_ref() == Some(serial)
+                    && facts(der).is_some_and(|facts| alone().of_certificate(&facts).is_some())
+            }),
+        }
     }
 
     /// Once a second: keys and sessions that are too old, among as many connections as it takes to see all of them in

@@ -72,8 +72,10 @@ impl Shard {
     /// Goes by a new configuration. Who is connected stays, unless its certificate or its user is trusted no longer.
     fn change_policy(&mut self, policy: Arc<Policy>, changed: Changed) {
         self.policy = policy;
-        if changed == Changed::Ahead {
-            return;
+        match changed {
+            Changed::Ahead => return,
+            Changed::Trust => return self.verify_again(),
+            Changed::Everything | Changed::Rights => {}
         }
         self.set_rates();
         self.broker.set_limits(self.policy.core.clone());

@@ -191,9 +191,14 @@ impl Shard {
 
     fn receive_tls(&mut self, key: Key, bytes: &mut [u8]) {
         let Some(mut tls) = self.conns.get_mut(key).and_then(|conn| conn.tls.take()) else { return };
-        let Some(entrance) = self.conns.get(key).map(|conn| conn.entrance) else { return };
-        let (mut closed, mut revoked) = (false, false);
+        let Some(conn) = self.conns.get(key) else { return };
+        let (entrance, was_pre) = (conn.entrance, matches!(conn.stage, Stage::Pre(_)));
         let was_established = tls.is_established();
+        // Revoked between the handshake and CONNECT: what was verified then is looked at again.
+        let mut revoked = was_pre
+            && was_established
+            && self.revocation_of_chain(entrance, tls.peer_certificates()).is_some();
+        let mut closed = false;
         let result = tls.open(bytes, |part| match part {
             Part::Established(chain) => {
                 revoked = self.revocation_of_chain(entrance, chain).is_some();
