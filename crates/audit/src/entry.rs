@@ -109,6 +109,8 @@ pub enum How {
     Written,
     /// The receiver acknowledged it.
     Acknowledged,
+    /// The receiver answered that it did not take it.
+    Refused,
 }
 
 /// Who changed what.

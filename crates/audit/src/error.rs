@@ -55,6 +55,9 @@ pub enum Error {
         /// What was attempted.
         operation: &'static str,
     },
+    /// The disk fails; try again when it works.
+    #[error("the record cannot be written at the moment: its disk fails")]
+    Failing,
     /// The thread that writes the record has ended.
     #[error("the record is closed")]
     Closed,

@@ -254,10 +254,12 @@ impl Writer {
         }
     }
 
-    /// An order to take up other keys waits until the disk works.
     fn rotate_keys(&mut self, now_ms: u64) {
-        let Some(log) = &mut self.log else { return };
         let Some((keys, answer)) = lock(&self.shared.queue).keys.take() else { return };
+        let Some(log) = &mut self.log else {
+            let _ = answer.send(Err(Error::Failing));
+            return;
+        };
         let result = log.rotate_keys(Some(keys), now_ms);
         let failed = result.as_ref().err().map(told);
         // Whoever asked may have gone.

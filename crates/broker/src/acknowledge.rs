@@ -9,10 +9,38 @@ use crate::share::Waiter;
 use crate::{Broker, How, Now};
 use ravelin_event::DisconnectCause;
 use ravelin_mqtt::{
-    Ack, AckKind, Packet, Properties, QoS, ReasonCode, Sender, Version, decode, encode_ack, encode_pingresp,
+    Ack, AckKind, Packet, Properties, Publish, QoS, ReasonCode, Sender, Version, decode, encode_ack,
+    encode_pingresp,
 };
 
 impl Broker {
+    /// Acknowledges once the journal is durable up to a number, the sister shards that were asked have answered, and the
+    /// record has the message, if it has a name there.
+    pub(crate) fn answer_accepted(
+        &mut self,
+        index: u32,
+        publish: &Publish<'_>,
+        (seq, asked, record): (u64, Asked, u64),
+        reason: ReasonCode,
+    ) {
+        let kind = match publish.qos {
+            QoS::AtMostOnce => return,
+            QoS::AtLeastOnce => AckKind::PubAck,
+            QoS::ExactlyOnce => {
+                if let Some(session) = self.sessions.get_mut(index)
+                    && !session.received.contains(&publish.packet_id)
+                {
+                    session.received.push(publish.packet_id);
+                }
+                AckKind::PubRec
+            }
+        };
+        let answers = asked.shards + self.answers_of_record(record);
+        let number = self.acknowledge(index, seq, answers, kind, publish.packet_id, reason);
+        self.expect_answers(index, number, asked);
+        self.expect_record(index, record, number);
+    }
+
     /// Sends an acknowledgement once the journal is durable up to `seq` and `shards` sister shards have answered, and not
     /// before those that came earlier (MQTT-4.6.0-2 to -4). Returns its number among the link's pending ones.
     pub(crate) fn acknowledge(

@@ -106,6 +106,7 @@ pub struct Broker {
     /// Of the names in the transmission record.
     pub(crate) last_record: u64,
     pub(crate) flows: Flows,
+    pub(crate) recording: crate::recording::Recording,
     pub(crate) epoch: u32,
     pub(crate) checkpoint: Option<crate::checkpoint::Progress>,
     pub(crate) restoring: Option<Box<Restoring>>,
@@ -155,6 +156,7 @@ impl Broker {
             last_message_id: 0,
             last_record: 0,
             flows: Flows::new(seed ^ 4),
+            recording: Default::default(),
             epoch: 1,
             checkpoint: None,
             restoring: Some(Box::default()),

@@ -32,6 +32,7 @@ mod outbound;
 mod output;
 mod publish;
 mod recheck;
+mod recording;
 mod restore;
 mod retained;
 mod route;

@@ -2,9 +2,11 @@
 
 use crate::message::Parts;
 use crate::output::{Delivered, How, Observed};
+use crate::publish::Asked;
+use crate::route::Route;
 use crate::{Broker, Now, Output, Watch};
 use ravelin_event::Principal;
-use ravelin_mqtt::QoS;
+use ravelin_mqtt::{Publish, QoS, ReasonCode};
 
 /// Names are below `1 << 60`, which the journal's integers hold: 6 bits for the shard, 54 for the time and a count.
 const COUNT_BITS: u32 = 54;
@@ -19,6 +21,23 @@ pub(crate) struct Seen {
 }
 
 impl Broker {
+    /// A publish that is for the broker itself: whoever watches is told, and it goes nowhere else.
+    pub(crate) fn take_control(&mut self, now: Now, index: u32, publish: &Publish<'_>, route: &Route) {
+        let mut forward = Vec::new();
+        publish.properties.forward_into(&mut forward);
+        let parts = Parts {
+            topic: &route.topic,
+            forward: &forward,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires_ms: None,
+            record: 0,
+        };
+        self.observe_client(now, index, route.watch, &parts, Seen { duplicate: publish.dup, will: false });
+        self.answer_accepted(index, publish, (0, Asked::default(), 0), ReasonCode::SUCCESS);
+    }
+
     /// A name for a message that is recorded. No two shards give out the same, nor two processes, while the wall clock does
     /// not go back from one to the next.
     pub(crate) fn next_record(&mut self, now: Now) -> u64 {

@@ -82,6 +82,9 @@ impl Broker {
         if route.watch.contains(Watch::CONTROL) {
             return self.take_control(now, index, &publish, &route);
         }
+        if self.recording.refusing && route.watch.contains(Watch::RECORD) {
+            return self.refuse_unrecorded(now, index, &publish, topic);
+        }
         if publish.retain
             && let Some(reason) = self.retain_refusal(index, topic, &publish)
         {
@@ -168,22 +171,6 @@ impl Broker {
     }
 
     #[cold]
-    /// A publish that is for the broker itself: whoever watches is told, and it goes nowhere else.
-    fn take_control(&mut self, now: Now, index: u32, publish: &Publish<'_>, route: &Route) {
-        let mut forward = Vec::new();
-        publish.properties.forward_into(&mut forward);
-        let parts = Parts {
-            topic: &route.topic,
-            forward: &forward,
-            payload: publish.payload,
-            qos: publish.qos,
-            retain: publish.retain,
-            expires_ms: None,
-            record: 0,
-        };
-        self.observe_client(now, index, route.watch, &parts, Seen { duplicate: publish.dup, will: false });
-        self.answer_accepted(index, publish, 0, Asked::default(), true);
-    }
 
     /// Counts an accepted publish with the topic that the link remembers, which is its topic.
     #[inline(always)]
@@ -240,7 +227,12 @@ impl Broker {
             }
             // MQTT-4.3.3-10: not delivered twice.
             let seq = if session.durable { self.journal.seq() } else { 0 };
-            self.acknowledge(index, seq, 0, AckKind::PubRec, publish.packet_id, ReasonCode::SUCCESS);
+            // Its entry may still be on the way to the record.
+            let record = self.last_unrecorded();
+            let answers = self.answers_of_record(record);
+            let (kind, reason) = (AckKind::PubRec, ReasonCode::SUCCESS);
+            let number = self.acknowledge(index, seq, answers, kind, publish.packet_id, reason);
+            self.expect_record(index, record, number);
             return false;
         }
         let unanswered = session.received.len() + link.qos1_pending as usize;
@@ -279,7 +271,7 @@ impl Broker {
     }
 
     /// Answers a publish that is not passed on.
-    fn answer_publish(&mut self, index: u32, publish: &Publish<'_>, reason: ReasonCode) {
+    pub(crate) fn answer_publish(&mut self, index: u32, publish: &Publish<'_>, reason: ReasonCode) {
         let kind = match publish.qos {
             QoS::AtMostOnce => return,
             QoS::AtLeastOnce => AckKind::PubAck,
@@ -362,25 +354,8 @@ impl Broker {
             self.stats.publish_undeliverable += 1;
         }
         self.recycle(fan.into_buffer());
-        self.answer_accepted(index, publish, seq, asked, reached);
-    }
-
-    fn answer_accepted(&mut self, index: u32, publish: &Publish<'_>, seq: u64, asked: Asked, reached: bool) {
         let reason = if reached { ReasonCode::SUCCESS } else { ReasonCode::NO_MATCHING_SUBSCRIBERS };
-        let kind = match publish.qos {
-            QoS::AtMostOnce => return,
-            QoS::AtLeastOnce => AckKind::PubAck,
-            QoS::ExactlyOnce => {
-                if let Some(session) = self.sessions.get_mut(index)
-                    && !session.received.contains(&publish.packet_id)
-                {
-                    session.received.push(publish.packet_id);
-                }
-                AckKind::PubRec
-            }
-        };
-        let number = self.acknowledge(index, seq, asked.shards, kind, publish.packet_id, reason);
-        self.expect_answers(index, number, asked);
+        self.answer_accepted(index, publish, (seq, asked, parts.record), reason);
     }
 
     /// What names a QoS 2 message of a journaled publisher, so that no shard takes it twice.

@@ -94,6 +94,25 @@ events! {
     /// The log was compacted.
     Checkpointed = "store.checkpointed", Info { bytes_before: u64, bytes_after: u64, }
 
+    /// The record of transmissions is open; from here on it goes on.
+    RecordOpened = "record.opened", Info { record: String, directory: String, created: bool, sequence: u64, }
+    /// The end of the record was found damaged; `ravelin audit verify` says what is whole.
+    RecordDamaged = "record.damaged", Warn { detail: String, }
+    /// The end of the record was torn, as a crash leaves it; nothing acknowledged was in it.
+    RecordTornTail = "record.torn_tail", Info { bytes: u64, }
+    /// The record cannot be written; refusing: messages that would have to be recorded are refused meanwhile.
+    RecordFailed = "record.failed", Warn { error: String, refusing: bool, }
+    /// The record has its largest size, and nothing in it is old enough to be deleted.
+    RecordFull = "record.full", Warn { refusing: bool, }
+    /// The record is written again.
+    RecordRecovered = "record.recovered", Info { lost: u64, }
+    /// The oldest entries of the record were deleted, as configured.
+    RecordPruned = "record.pruned", Info { up_to: u64, }
+    /// The record is signed up to here; keep this elsewhere, and it proves that the record was not cut or replaced.
+    RecordSigned = "record.signed", Info { record: String, sequence: u64, head: String, key: String, }
+    /// The clock was set.
+    ClockJumped = "node.clock_jumped", Warn { from_ms: u64, to_ms: u64, }
+
     /// A connection was refused before it had a session.
     ConnectionRefused = "connection.refused", Warn {
         address: SocketAddr, client_id: Option<String>, identity: Option<String>, why: Refusal,

@@ -43,6 +43,9 @@ pub enum Error {
     /// The store could not be opened or written.
     #[error(transparent)]
     Store(#[from] ravelin_store::Error),
+    /// The record of transmissions could not be opened or written.
+    #[error(transparent)]
+    Record(#[from] ravelin_audit::Error),
     /// Users, rules, certificates or keys could not be read.
     #[error(transparent)]
     Protect(#[from] ravelin_protect::Error),

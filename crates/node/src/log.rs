@@ -3,6 +3,7 @@
 //! A shard never waits for the log: a full queue drops the record and counts it. Every field is escaped, so that what
 //! a client chose (a Client Identifier, a topic) can neither start a line of its own nor drive a terminal.
 
+use crate::control::record::EventRecorder;
 use crate::control::{WatchQueue, Watched};
 use foldhash::HashMap;
 use ravelin_event::{Event, Level, Record};
@@ -41,6 +42,7 @@ struct Shared {
     /// From which level on events go to whoever watches; above all levels while nobody does.
     watched: AtomicU8,
     watch: OnceLock<Arc<WatchQueue>>,
+    record: OnceLock<EventRecorder>,
     dropped: AtomicU64,
 }
 
@@ -70,6 +72,7 @@ impl EventSink {
             level: AtomicU8::new(level as u8),
             watched: AtomicU8::new(NOBODY),
             watch: OnceLock::new(),
+            record: OnceLock::new(),
             dropped: AtomicU64::new(0),
         });
         let thread = std::thread::Builder::new().name("ravelin-log".into()).spawn({
@@ -91,6 +94,18 @@ impl EventSink {
     /// Where events go beside the log. Set once, before anything happens.
     pub(crate) fn set_watch(&self, watch: Arc<WatchQueue>) {
         let _ = self.shared.watch.set(watch);
+    }
+
+    /// What keeps orders and refusals, whatever the level of the log. Set once.
+    pub(crate) fn set_record(&self, record: EventRecorder) {
+        let _ = self.shared.record.set(record);
+    }
+
+    /// Has the record write what it has summed up, if it is due.
+    pub(crate) fn flush_record(&self, now_ms: u64, all: bool) {
+        if let Some(record) = self.shared.record.get() {
+            record.flush(now_ms, all);
+        }
     }
 
     /// From which level on whoever watches wants to know.
@@ -116,6 +131,9 @@ impl EventSink {
     /// Hands an event to the log; drops it when the queue is full.
     pub fn emit(&self, at_ms: u64, event: Event) {
         let level = event.level() as u8;
+        if let Some(record) = self.shared.record.get() {
+            record.take(at_ms, &event);
+        }
         if !self.wants(event.level()) {
             return;
         }

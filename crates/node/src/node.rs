@@ -1,6 +1,7 @@
 //! A running node: what is opened on start, in which order, and closed again.
 
 use crate::config::{Config, Diagnostic, LogFormat};
+use crate::control::record;
 use crate::control::{
     Changed, Control, Devices, Inner, Keys, KeysThread, Loading, Records, RecordsThread, Tree, WatchQueue,
     WatchThread, cached_lists,
@@ -18,6 +19,7 @@ use crate::shard::mailbox::{Mail, Mailbox, Wake};
 use crate::shard::{self, Begin, Clock, Seed};
 use crate::storage::{self, Opened};
 use crate::sys::{SysThread, SystemFigures};
+use ravelin_audit::Recording;
 use ravelin_broker::{RestoreSummary, SHARDS_MAX};
 use ravelin_event::Event;
 use ravelin_store::{KeyId, Store};
@@ -46,6 +48,8 @@ pub struct Node {
     keys: KeysThread,
     records: RecordsThread,
     watch: WatchThread,
+    /// The record of transmissions, where the node keeps state.
+    recording: Option<Recording>,
 }
 
 /// One shard between the start of its thread and the begin of its service.
@@ -119,6 +123,11 @@ impl Node {
         drop(hash_pool);
         let opened = storage.open(&config, shards)?;
         let key = opened.key;
+        // The store may drop older keys once it is written: not before the keys of the record are sealed with the new one.
+        let recording = match config.record_directory() {
+            Some(_) => record::open(&config, storage.keys(&config)?, &sink, clock.now().wall_ms)?,
+            None => None,
+        };
         let (store, loading) = restore(opened, &starting, &sink, clock)?;
         let mut bound = listen::bind_all(&config, shards)?;
         let seed = u64::from_le_bytes(ravelin_protect::random()?);
@@ -131,6 +140,7 @@ impl Node {
             sink: sink.clone(),
             records: Records::new(loading),
             watch: watched,
+            recorder: recording.as_ref().map(Recording::recorder),
             tree,
             policy: Mutex::new(policy),
             config: tokio::sync::watch::Sender::new(Arc::new(config)),
@@ -149,7 +159,8 @@ impl Node {
             let wake = mailboxes[id].wake().clone();
             let producer = store.producer(id, Box::new(move || wake.ring()))?;
             // It fails only if the thread has ended, which is found out below.
-            let _ = shard.begin.send(Begin { producer, bound, policy: control.policy() });
+            let (policy, recorder) = (control.policy(), control.0.recorder.clone());
+            let _ = shard.begin.send(Begin { producer, bound, policy, recorder });
             threads.push(shard.thread);
         }
         let watch = (control.0.watch).start(move || clock.now());
@@ -169,7 +180,7 @@ impl Node {
             .map_err(Error::system("start the thread that keeps certificates"))?;
         let issuers = IssuersThread::start(control.clone())
             .map_err(Error::system("start the thread that fetches keys"))?;
-        Ok(Node { issuers, keys, control, threads, store, key, storage, log, sys, records, watch })
+        Ok(Node { issuers, keys, control, threads, store, key, storage, log, sys, records, watch, recording })
     }
 
     /// The handle that administers the node.
@@ -224,6 +235,10 @@ impl Node {
         warn(&control.0.sink, now.wall_ms, config.warnings.iter().chain(&files.warnings));
         if let Some(keys) = self.storage.new_keys(&config, self.key)? {
             let key = keys.current_id();
+            // First: the store may drop the older keys at once.
+            if let Some(recorder) = &control.0.recorder {
+                recorder.rotate_key(self.storage.keys(&config)?)?;
+            }
             self.store.rotate_key(keys)?;
             self.key = key;
             control.emit(Event::StoreKeyRotated { key: key.to_string() });
@@ -278,6 +293,10 @@ impl Node {
             Ok(()) => Event::Stopped { sessions: self.control.figures().stats.sessions },
             Err(error) => Event::StoreFailed { error: error.to_string() },
         });
+        self.control.0.sink.flush_record(self.control.now().wall_ms, true);
+        if let Some(Err(error)) = self.recording.map(Recording::close) {
+            self.control.emit(Event::RecordFailed { error: error.to_string(), refusing: true });
+        }
         self.log.stop();
         self.storage.remove_if_temporary();
         closed?;

@@ -1,6 +1,6 @@
 //! From a configuration and its files to what the shards go by.
 
-use crate::config::{Config, Files, Limits, Listener};
+use crate::config::{Config, Files, Limits, Listener, RecordConfig};
 use crate::ladder::LadderLimits;
 use crate::policy::{Entrance, Policy, Programme, ShellLimits, Watches};
 use crate::rates::Rates;
@@ -51,6 +51,9 @@ pub(crate) fn policy(
 /// Who looks on at which topics. Each subject adds its filters.
 fn watches(config: &Config, rates: Option<&Arc<Rates>>) -> Watches {
     let mut watches = Watches::default();
+    for filter in &config.record.topics {
+        watches.add(filter, Watch::RECORD);
+    }
     for birth in &config.inventory.settings.births {
         watches.add(&birth.filter, Watch::OBSERVE);
     }
@@ -71,6 +74,11 @@ pub(crate) fn needs_restart(old: &Config, new: &Config) -> Option<String> {
     }
     if old.node.data != new.node.data || old.store != new.store {
         return Some("`data` or `[store]` has changed; restart to apply it".into());
+    }
+    // Which topics are recorded may change; how the record is kept may not.
+    let kept = |config: &Config| RecordConfig { topics: Vec::new(), ..config.record.clone() };
+    if kept(old) != kept(new) {
+        return Some("`[record]` (other than `topics`) has changed; restart to apply it".into());
     }
     // Without the section, the lane stays and nobody has a role on it.
     let lane = |config: &Config| {

@@ -107,7 +107,7 @@ impl Place {
     }
 
     /// The keys that the configuration names; an open node makes its own.
-    fn keys(&self, config: &Config) -> Result<Keys, Error> {
+    pub fn keys(&self, config: &Config) -> Result<Keys, Error> {
         let own = self.directory.join(KEY_FILE);
         let keys = match &config.store.key_file {
             Some(path) => Keys::load(path),

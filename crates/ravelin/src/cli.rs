@@ -31,6 +31,8 @@ enum Command {
     Client(commands::client::Args),
     /// Administer a running node.
     Ctl(commands::ctl::Args),
+    /// Show, verify and hand out the record of transmissions.
+    Audit(commands::audit::Args),
     /// Set, check or delete a password in a password file.
     Passwd(commands::passwd::Args),
     /// Give the encrypted store a new key.
@@ -52,6 +54,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => commands::serve::run(args),
         Command::Client(args) => commands::client::run(args),
         Command::Ctl(args) => commands::ctl::run(args),
+        Command::Audit(args) => commands::audit::run(args),
         Command::Passwd(args) => commands::passwd::run(args),
         Command::RotateKey(args) => commands::rotate_key::run(args),
         Command::Check(args) => commands::check::run(args),

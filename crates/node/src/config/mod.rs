@@ -15,6 +15,7 @@ mod limits;
 mod listener;
 mod rates;
 mod read;
+mod record;
 mod sections;
 
 pub use control::{CONTROL_LIMITS, ControlConfig, ControlLimits, ControlTls};
@@ -31,6 +32,7 @@ pub use ravelin_protect::Network;
 pub use ravelin_protect::units::{
     Rate, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate,
 };
+pub use record::RecordConfig;
 
 use diagnostic::{Place, Source};
 use ravelin_event::Level;
@@ -65,6 +67,8 @@ pub struct Config {
     pub certificates: CertificatesConfig,
     /// What is kept on disk, and when it counts as kept.
     pub store: StoreConfig,
+    /// What is recorded beyond denial.
+    pub record: RecordConfig,
     /// Every limit.
     pub limits: Limits,
     /// Rates; `[[rate]]`.

@@ -4,7 +4,7 @@ use super::diagnostic::{ConfigErrors, Severity, Source};
 use super::read::{Reader, Table};
 use super::{
     AccessConfig, AuthenticationConfig, Config, Durability, Limits, LogConfig, LogFormat, NodeConfig,
-    StoreConfig, SysConfig, control, inventory, jwt, keys, listener, rates,
+    RecordConfig, StoreConfig, SysConfig, control, inventory, jwt, keys, listener, rates, record,
 };
 use ravelin_broker::SHARDS_MAX;
 use ravelin_event::Level;
@@ -74,6 +74,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
             .unwrap_or(Duration::from_millis(100)),
         key_file: table.take::<String>("key_file").map(|path| base.join(path)),
     });
+    let record = root.table("record", |table| RecordConfig::read(table, base));
     let limits = root.table("limits", Limits::read);
     let rates = root.tables("rate", rates::read);
     let log = root.table("log", |table| LogConfig {
@@ -113,6 +114,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         ca,
         certificates,
         store,
+        record,
         limits,
         rates: rates.into_iter().flatten().collect(),
         log,
@@ -200,6 +202,7 @@ fn check(config: &Config, reader: &mut Reader<'_>) {
         }
     }
     inventory::check(config, reader);
+    record::check(config, reader);
     for (key, what, help) in config.limits.contradictions() {
         reader.error_at(&format!("limits.{key}"), what, help);
     }

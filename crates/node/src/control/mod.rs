@@ -13,6 +13,7 @@ mod certificate;
 mod credentials;
 mod inventory;
 mod keys;
+pub(crate) mod record;
 mod records;
 mod tree;
 mod watch;
@@ -41,6 +42,7 @@ use crate::policy::Policy;
 use crate::rates::RateFigures;
 use crate::shard::Clock;
 use crate::shard::mailbox::Mailbox;
+use ravelin_audit::Recorder;
 use ravelin_broker::Now;
 use ravelin_event::{Event, Level};
 use std::net::SocketAddr;
@@ -60,6 +62,8 @@ pub(crate) struct Inner {
     pub sink: EventSink,
     pub records: Records,
     pub watch: Arc<WatchQueue>,
+    /// The record of transmissions, where the node keeps state.
+    pub recorder: Option<Recorder>,
     pub tree: Tree,
     /// What the shards go by now; also the lock under which it is changed.
     pub policy: Mutex<Arc<Policy>>,
@@ -118,6 +122,7 @@ impl Control {
         self.open_inventory();
         self.open_keys()?;
         self.open_credentials()?;
+        self.open_record();
         Ok(())
     }
 

@@ -43,6 +43,7 @@ mod turn;
 pub(crate) use accept::{Bound, Spare};
 pub(crate) use turn::{WAKE, run};
 
+use crate::control::record::RecordLane;
 use crate::control::{Requests, WatchQueue, Watched};
 use crate::hashpool::HashPool;
 use crate::ladder::{Ladder, Rung, Rungs};
@@ -56,6 +57,7 @@ use journal::Journal;
 use mailbox::{Mail, Mailbox};
 use meter::RateMeter;
 use mio::{Events, Poll};
+use ravelin_audit::Recorder;
 use ravelin_broker::{Broker, Now, ShardMessage};
 use ravelin_event::Event;
 use ravelin_store::Producer;
@@ -117,6 +119,8 @@ pub(crate) struct Begin {
     pub bound: Vec<Bound>,
     /// What to go by, now that the programme's records are known.
     pub policy: Arc<Policy>,
+    /// The record of transmissions, if there is one.
+    pub recorder: Option<Recorder>,
 }
 
 /// The state of a running shard.
@@ -145,6 +149,8 @@ pub(crate) struct Shard {
     requests: Requests,
     /// What this turn saw, for whoever watches.
     seen: Vec<Watched>,
+    /// What of it must be recorded.
+    record: RecordLane,
     suppressor: Suppressor,
     figures: Arc<Mutex<Figures>>,
     counters: Counters,

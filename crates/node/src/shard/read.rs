@@ -37,6 +37,7 @@ impl Shard {
     /// Whether the store or a sister shard has not caught up; they ring when they have.
     pub(super) fn is_held_up(&self) -> bool {
         self.journal.is_full()
+            || self.record.is_full()
             || self
                 .mailboxes
                 .iter()

@@ -7,6 +7,7 @@ use super::price::Prices;
 use super::slab::{Key, Slab};
 use super::{Bound, READ_BYTES_MAX, Seed, Shard, Spare};
 use crate::control::Watched;
+use crate::control::record::RecordLane;
 use crate::ladder::Rungs;
 use crate::log::Suppressor;
 use crate::metrics::{Counters, Figures};
@@ -84,6 +85,7 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         watch: seed.watch,
         requests: seed.requests,
         seen: Vec::new(),
+        record: RecordLane::new(begin.recorder),
         suppressor: Suppressor::new(SUPPRESS_WINDOW_MS, SUPPRESS_BURST),
         figures: seed.figures,
         counters: Counters::default(),
@@ -177,6 +179,7 @@ impl Shard {
         self.verify_some();
         self.take_mail();
         self.settle_store();
+        self.settle_record();
         self.accept_pending();
         // Those that were not finished in an earlier turn have waited longer than those of the new events.
         let mut waiting = std::mem::take(&mut self.readable);
@@ -277,6 +280,7 @@ impl Shard {
         self.drain_outputs();
         self.post_outboxes();
         self.watch.push_all(&mut self.seen);
+        self.record.post();
     }
 
     fn observed(&mut self, observed: Box<Observed>) {
@@ -287,7 +291,13 @@ impl Shard {
             }
             return;
         }
-        self.seen.push(Watched::Observed(Arc::from(observed)));
+        let observed: Arc<Observed> = Arc::from(observed);
+        if observed.watch.contains(Watch::RECORD) {
+            self.record.observed(&observed);
+        }
+        if observed.watch.contains(Watch::OBSERVE) {
+            self.seen.push(Watched::Observed(observed));
+        }
     }
 
     fn drain_outputs(&mut self) {
@@ -296,10 +306,20 @@ impl Shard {
                 Output::Close(close) => self.handle_close(close),
                 Output::Event(event) => self.emit(event),
                 Output::Send(shard, message) => self.outboxes[usize::from(shard)].push(message),
-                // No access rule watches a topic yet.
                 Output::Observed(observed) => self.observed(observed),
-                Output::Delivered(delivered) => self.seen.push(Watched::Delivered(delivered)),
+                Output::Delivered(delivered) => self.record.delivered(delivered),
             }
+        }
+    }
+
+    /// What the record has done since.
+    fn settle_record(&mut self) {
+        if !self.record.is_kept() {
+            return;
+        }
+        self.broker.set_recording(true, self.record.refuses());
+        if let Some(id) = self.record.poll_durable() {
+            self.survive(None, |shard| shard.broker.handle_recorded(id));
         }
     }
 

@@ -5,7 +5,7 @@
 //! session on disk, and nothing of it is used by the broker.
 
 pub mod address;
-mod calendar;
+pub mod calendar;
 pub mod connection;
 pub mod error;
 pub mod format;

@@ -1,5 +1,6 @@
 //! One command a file: `Args` is what it takes, `run` is what it does.
 
+pub mod audit;
 pub mod bench;
 pub mod check;
 pub mod client;

@@ -161,6 +161,24 @@ rules_file = "access.rules"
 # What is stored is encrypted with this key. Keep a copy elsewhere: without it the data cannot be read.
 key_file = "store.key"
 
+[record]
+# Messages on topics that match are recorded beyond denial: who sent what (its SHA-256), when, and to whom it came. What
+# administrators do and what is refused is recorded always. Look at it with `ravelin audit show`, check it with
+# `ravelin audit verify`.
+#topics = []
+# Where it is kept; by default in `record` below `data`.
+#directory = "data/record"
+# What is older is deleted, signed for; "0s" keeps everything.
+#retention = "90d"
+# The largest size.
+#bytes_max = "8GiB"
+# What happens to messages on these topics when the record cannot be written, or is as large as it may be: "refuse" (no
+# message is acknowledged without its entry), "gap" (they pass, and how many is recorded later), "prune" (as "gap", but
+# at the largest size the oldest entries make room).
+#on_full = "refuse"
+# The record is signed so soon after each entry.
+#checkpoint_interval = "5s"
+
 # --- What is told ------------------------------------------------------------------------------------------------
 
 [log]
