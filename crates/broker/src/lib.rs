@@ -40,6 +40,7 @@ mod sending;
 mod session;
 mod shards;
 mod share;
+mod shed;
 mod subscribe;
 mod taken;
 mod timers;

@@ -85,13 +85,23 @@ impl RouteCache {
             return;
         }
         if self.table.len() >= self.routes_max {
-            for route in self.table.drain() {
-                route.stale.set(true);
-            }
+            self.forget_all();
         }
         route.cached.set(true);
         let hasher = &self.hasher;
         self.table.insert_unique(key, route.clone(), |route| hasher.hash_one(&*route.topic));
+    }
+
+    /// Forgets all routes, also where links remember them, and gives their memory back.
+    pub fn clear(&mut self) {
+        self.forget_all();
+        self.table = HashTable::new();
+    }
+
+    fn forget_all(&mut self) {
+        for route in self.table.drain() {
+            route.stale.set(true);
+        }
     }
 
     /// Forgets the route of one topic, also where a link remembers it.

@@ -16,6 +16,7 @@ mod issuers;
 mod ladder;
 mod listen;
 pub mod log;
+mod memory;
 mod metrics;
 mod node;
 mod policy;
@@ -33,6 +34,7 @@ pub mod ws;
 
 pub use error::Error;
 pub use ladder::{LadderCounters, LadderLevels, Rung, RungFigures, Rungs};
+pub use memory::{MemoryFigures, MemoryStage};
 pub use metrics::{Counters, Figures};
 pub use node::Node;
 pub use rates::RateFigures;

@@ -32,6 +32,10 @@ pub struct Counters {
     pub delayed: u64,
     /// TLS connections that were given new keys.
     pub keys_refreshed: u64,
+    /// QoS 0 messages that waited and were dropped because memory was short.
+    pub shed_messages: u64,
+    /// Clients disconnected because memory was short and they read slowly.
+    pub shed_connections: u64,
     /// Clients disconnected because they took nothing.
     pub slow_readers: u64,
     /// Bytes read from sockets.
@@ -88,6 +92,8 @@ fn add_counters(total: &mut Counters, part: &Counters) {
         moved,
         delayed,
         keys_refreshed,
+        shed_messages,
+        shed_connections,
         slow_readers,
         socket_bytes_in,
         turns,

@@ -12,6 +12,7 @@ use crate::issuers::IssuersThread;
 use crate::ladder::{Ladder, LadderCounters};
 use crate::listen;
 use crate::log::{EventSink, Format, LogThread};
+use crate::memory::{MemoryThread, Pressure, Told};
 use crate::metrics::Figures;
 use crate::policy::Programme;
 use crate::reload;
@@ -50,6 +51,7 @@ pub struct Node {
     watch: WatchThread,
     /// The record of transmissions, where the node keeps state.
     recording: Option<Recording>,
+    memory: MemoryThread,
 }
 
 /// One shard between the start of its thread and the begin of its service.
@@ -81,6 +83,7 @@ impl Node {
         let policy = Arc::new(reload::policy(&config, files, shards, Programme::default(), None));
         let ladder = Ladder::new(reload::ladder_limits(&config.limits), now.mono_ms);
         let ladder = Arc::new(Mutex::new(ladder));
+        let pressure = Pressure::new(shards, reload::memory_max(&config.limits));
         let authentication = &config.authentication;
         let hash_pool = HashPool::start(authentication.hash_workers, authentication.hash_queue_max)
             .map_err(Error::system("start the threads that verify passwords"))?;
@@ -108,6 +111,7 @@ impl Node {
                 mailboxes: Arc::clone(&mailboxes),
                 policy: Arc::clone(&policy),
                 ladder: Arc::clone(&ladder),
+                pressure: Arc::clone(&pressure),
                 hash_pool: hash_pool.clone(),
                 sink: sink.clone(),
                 watch: Arc::clone(&watched),
@@ -149,6 +153,7 @@ impl Node {
             keys: Keys::new(fetched),
             ban_records: Default::default(),
             devices,
+            pressure: Arc::clone(&pressure),
         }));
         sink.set_watch(Arc::clone(&control.0.watch));
         let records = control.records().start(|wake| store.producer(shards, wake).map_err(Error::from))?;
@@ -165,6 +170,14 @@ impl Node {
         }
         let watch = (control.0.watch).start(move || clock.now());
         let watch = watch.map_err(Error::system("start the thread that watches"))?;
+        let memory = MemoryThread::start(Told {
+            clock,
+            pressure,
+            ladder: Arc::clone(&control.0.ladder),
+            mailboxes: Arc::clone(&mailboxes),
+            sink: sink.clone(),
+        });
+        let memory = memory.map_err(Error::system("start the thread that measures memory"))?;
         let (figures, ladder) = (Arc::clone(&control.0.figures), Arc::clone(&control.0.ladder));
         let system = SystemFigures::new(clock, figures, ladder);
         let sys = SysThread::start(system, Arc::clone(&mailboxes[0]), config.sys.interval)
@@ -180,7 +193,21 @@ impl Node {
             .map_err(Error::system("start the thread that keeps certificates"))?;
         let issuers = IssuersThread::start(control.clone())
             .map_err(Error::system("start the thread that fetches keys"))?;
-        Ok(Node { issuers, keys, control, threads, store, key, storage, log, sys, records, watch, recording })
+        Ok(Node {
+            issuers,
+            keys,
+            control,
+            threads,
+            store,
+            key,
+            storage,
+            log,
+            sys,
+            records,
+            watch,
+            recording,
+            memory,
+        })
     }
 
     /// The handle that administers the node.
@@ -245,6 +272,7 @@ impl Node {
         }
         control.0.keys.staple(&mut files.listeners);
         control.lock_ladder().set_limits(reload::ladder_limits(&config.limits));
+        control.0.pressure.set_ceiling(reload::memory_max(&config.limits));
         control.0.sink.set_level(config.log.level);
         control.change_policy(Changed::Everything, |policy| {
             let programme = policy.programme.clone();
@@ -273,6 +301,7 @@ impl Node {
         }
         self.keys.stop();
         self.issuers.stop();
+        self.memory.stop();
         for mailbox in self.control.0.mailboxes.iter() {
             mailbox.post(Mail::Shutdown);
         }

@@ -1,7 +1,8 @@
 //! From a configuration and its files to what the shards go by.
 
-use crate::config::{Config, Files, Limits, Listener, RecordConfig};
+use crate::config::{Config, Files, Limits, Listener, MemoryMax, RecordConfig};
 use crate::ladder::LadderLimits;
+use crate::memory;
 use crate::policy::{Entrance, Policy, Programme, ShellLimits, Watches};
 use crate::rates::Rates;
 use crate::ws::handshake::Rules;
@@ -142,6 +143,15 @@ fn shell_limits(limits: &Limits) -> ShellLimits {
         connect_bytes_max: narrow(limits.connect_bytes_max),
         connect_deadline_ms: limits.connect_deadline.as_millis() as u64,
         stall_timeout_ms: limits.stall_timeout.as_millis() as u64,
+    }
+}
+
+/// The ceiling of the node's memory in bytes; 0: none.
+pub(crate) fn memory_max(limits: &Limits) -> u64 {
+    match limits.memory_max {
+        MemoryMax::Bytes(bytes) => bytes,
+        MemoryMax::Percent(percent) => memory::machine_bytes() / 100 * u64::from(percent),
+        MemoryMax::Infinity => 0,
     }
 }
 

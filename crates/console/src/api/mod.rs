@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod authorization;
+pub mod bans;
 pub mod clients;
 pub mod events;
 mod health;
@@ -39,6 +40,7 @@ pub fn all() -> Api {
     let api = node::routes(api);
     let api = limits::routes(api);
     let api = clients::routes(api);
+    let api = bans::routes(api);
     let api = events::routes(api);
     let api = tokens::routes(api);
     metrics::routes(api)

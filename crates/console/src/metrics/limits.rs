@@ -2,8 +2,10 @@
 //! count it, it says so by leaving the figure out.
 
 use super::{Exposition, Kind};
+use ravelin_node::Rung;
 use ravelin_node::config::{LIMITS, Limits};
 use ravelin_node::control::Control;
+use ravelin_protect::lockout::Scope;
 
 /// A limit and its use.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,12 +25,23 @@ pub(crate) fn uses(control: &Control) -> Vec<LimitUse> {
     let limits = control.config().limits.clone();
     let (figures, ladder) = (control.figures(), control.ladder());
     let (stats, counters) = (&figures.stats, &figures.counters);
+    let (levels, memory, lockout) = (control.ladder_levels(), control.memory(), control.lockout_counters());
+    let refused = |scope: Scope| Some(lockout.refused[scope as usize]);
     let use_of = |name: &str| match name {
+        "memory_max" => (Some(memory.used_bytes), Some(ladder.memory)),
+        "bans_max" => (Some(levels.bans as u64), Some(ladder.banned)),
+        "addresses_max" => (Some(levels.addresses as u64), None),
+        "lockout_failures" => (None, Some(lockout.refused.iter().sum())),
+        "lockout_failures_per_address" => (None, refused(Scope::Address)),
+        "lockout_failures_per_user" => (None, refused(Scope::User)),
+        "lockout_pause_known_max" => (None, refused(Scope::Device)),
+        "lockout_entries_max" => (Some(levels.lockout as u64), None),
         "connections_max" => (Some(figures.connections), Some(ladder.connections)),
         "connections_per_address_max" => (None, Some(ladder.connections_address)),
         "connection_rate" => (None, Some(ladder.rate)),
         "connection_rate_per_address" => (None, Some(ladder.rate_address)),
-        "pre_auth_max" => (Some(figures.connections.saturating_sub(stats.connected)), Some(ladder.preauth)),
+        "pre_auth_max" => (Some(levels.preauth.into()), Some(ladder.preauth)),
+        "connect_bytes_max" => (None, Some(figures.rungs.of(Rung::Connect).refused)),
         "pre_auth_per_address_max" => (None, Some(ladder.preauth_address)),
         "connect_deadline" => (None, Some(counters.refused_deadline)),
         "sessions_max" => (Some(stats.sessions), None),
@@ -46,6 +59,8 @@ pub(crate) fn uses(control: &Control) -> Vec<LimitUse> {
             .find(|(name, ..)| *name == entry.name)
             .map(|(_, shown, number)| (shown.clone(), *number))?;
         let (used, refused) = use_of(entry.name);
+        // A share of the machine's memory is told in bytes.
+        let limit = if entry.name == "memory_max" { memory.ceiling_bytes as f64 } else { limit };
         Some(LimitUse { name: entry.name, meaning: entry.meaning.trim(), configured, limit, used, refused })
     };
     LIMITS.iter().filter_map(describe).collect()

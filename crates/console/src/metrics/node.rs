@@ -2,7 +2,8 @@
 
 use super::{Exposition, Kind};
 use ravelin_node::control::Control;
-use ravelin_node::{Counters, Figures, LadderCounters};
+use ravelin_node::{Counters, Figures, LadderCounters, Rung};
+use ravelin_protect::lockout::Scope;
 
 pub(super) fn write(out: &mut Exposition, control: &Control) {
     let status = control.status();
@@ -21,7 +22,8 @@ pub(super) fn write(out: &mut Exposition, control: &Control) {
     let figures = control.figures();
     gauges(out, &figures);
     traffic(out, &figures);
-    refused(out, &figures.counters, &control.ladder());
+    refused(out, &figures, &control.ladder());
+    protection(out, control, &figures.counters);
 }
 
 fn gauges(out: &mut Exposition, figures: &Figures) {
@@ -89,12 +91,12 @@ fn traffic(out: &mut Exposition, figures: &Figures) {
 }
 
 /// Each rung of the accept ladder, in the order of what a refusal costs.
-fn refused(out: &mut Exposition, counters: &Counters, ladder: &LadderCounters) {
+fn refused(out: &mut Exposition, figures: &Figures, ladder: &LadderCounters) {
     out.single(
         "ravelin_connections_accepted_total",
         Kind::Counter,
         "Connections that the kernel gave.",
-        counters.accepted,
+        figures.counters.accepted,
     );
     out.single(
         "ravelin_connections_admitted_total",
@@ -107,23 +109,65 @@ fn refused(out: &mut Exposition, counters: &Counters, ladder: &LadderCounters) {
         Kind::Counter,
         "Connections refused, by the rung that did it.",
     );
-    for (rung, count) in [
-        ("rate", ladder.rate),
-        ("rate_address", ladder.rate_address),
-        ("connections", ladder.connections),
-        ("connections_address", ladder.connections_address),
-        ("preauth", ladder.preauth),
-        ("preauth_address", ladder.preauth_address),
-        ("proxy", counters.refused_proxy),
-        ("tls", counters.refused_tls),
-        ("websocket", counters.refused_websocket),
-        ("connect", counters.refused_connect),
-        ("deadline", counters.refused_deadline),
-        ("authentication", counters.refused_authentication),
-        ("busy", counters.refused_busy),
-        ("core", counters.refused_core),
+    for rung in Rung::ALL {
+        out.sample(&[("rung", rung.name())], figures.rungs.of(*rung).refused as f64);
+    }
+    out.family(
+        "ravelin_connection_refusal_seconds",
+        Kind::Gauge,
+        "What a refusal takes of a worker's time, by rung, as far as one was timed.",
+    );
+    for rung in Rung::ALL {
+        if let Some(us) = figures.rungs.of(*rung).cost_us() {
+            out.sample(&[("rung", rung.name())], us / 1e6);
+        }
+    }
+}
+
+/// Lock-out, rates, and what was given up for want of memory.
+fn protection(out: &mut Exposition, control: &Control, counters: &Counters) {
+    let lockout = control.lockout_counters();
+    out.single("ravelin_logins_failed_total", Kind::Counter, "Log-ins that failed.", lockout.failed);
+    out.single(
+        "ravelin_lockouts_total",
+        Kind::Counter,
+        "Pauses that began after failed log-ins.",
+        lockout.locked,
+    );
+    out.family(
+        "ravelin_logins_locked_out_total",
+        Kind::Counter,
+        "Log-ins refused during a pause, by what it is for.",
+    );
+    for scope in [Scope::Pair, Scope::Address, Scope::User, Scope::Device] {
+        out.sample(&[("scope", scope.name())], lockout.refused[scope as usize] as f64);
+    }
+    out.family("ravelin_rate_exceeded_total", Kind::Counter, "How often a configured rate was exceeded.");
+    for one in control.rates() {
+        out.sample(&[("rate", &one.rule.name)], one.exceeded as f64);
+    }
+    let memory = control.memory();
+    for (name, help, value) in [
+        (
+            "ravelin_memory_used_bytes",
+            "Memory in use, without what is free for use again.",
+            memory.used_bytes,
+        ),
+        ("ravelin_memory_ceiling_bytes", "The ceiling of the node's memory; 0: none.", memory.ceiling_bytes),
+        ("ravelin_memory_stage", "0 calm, 1 refusing, 2 shedding, 3 cutting.", memory.stage as u64),
     ] {
-        out.sample(&[("rung", rung)], count as f64);
+        out.single(name, Kind::Gauge, help, value);
+    }
+    for (name, help, value) in [
+        ("ravelin_rate_delays_total", "How often a connection was made to wait.", counters.delayed),
+        ("ravelin_memory_shed_messages_total", "QoS 0 messages given up for memory.", counters.shed_messages),
+        (
+            "ravelin_memory_shed_connections_total",
+            "Slow readers given up for memory.",
+            counters.shed_connections,
+        ),
+    ] {
+        out.single(name, Kind::Counter, help, value);
     }
 }
 

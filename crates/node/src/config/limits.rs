@@ -3,6 +3,7 @@
 use super::read::{Table, Typed};
 use ravelin_protect::units::{Rate, format_bytes, format_duration};
 use std::time::Duration;
+use toml::de::DeValue;
 
 /// One line of the list of limits, for the commented configuration and the documentation.
 #[derive(Clone, Copy, Debug)]
@@ -136,7 +137,53 @@ const PACKET_BYTES_MAX: u64 = 268_435_455 + 5;
 const RATE_MAX: Rate = Rate { events: COUNT_MAX, per: Duration::from_millis(1) };
 const RATE_MIN: Rate = Rate { events: 1, per: Duration::from_secs(86_400) };
 
+/// The ceiling of the node's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryMax {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many hundredths of what the machine has, or its control group may have.
+    Percent(u8),
+    /// None.
+    Infinity,
+}
+
+impl Typed for MemoryMax {
+    fn read(value: &DeValue<'_>) -> Result<MemoryMax, String> {
+        let text = value.as_str().map(str::trim);
+        let percent = text.and_then(|text| text.strip_suffix('%')?.trim_end().parse().ok());
+        match (text, percent) {
+            (Some("infinity"), _) => Some(MemoryMax::Infinity),
+            (_, Some(percent)) => (10..=100).contains(&percent).then_some(MemoryMax::Percent(percent)),
+            _ => u64::read(value).ok().filter(|bytes| *bytes >= 16 * MIB).map(MemoryMax::Bytes),
+        }
+        .ok_or_else(|| "a size from \"16MiB\" on, a share (\"75%\", from 10%) or \"infinity\"".into())
+    }
+}
+
+impl Shown for MemoryMax {
+    fn show(_: &str, value: MemoryMax) -> String {
+        match value {
+            MemoryMax::Bytes(bytes) => format!("\"{}\"", format_bytes(bytes)),
+            MemoryMax::Percent(percent) => format!("\"{percent}%\""),
+            MemoryMax::Infinity => "\"infinity\"".into(),
+        }
+    }
+
+    /// In bytes; a share is told as one, since what it is of is not known here; 0 is none.
+    fn number(&self) -> f64 {
+        match self {
+            MemoryMax::Bytes(bytes) => *bytes as f64,
+            MemoryMax::Percent(percent) => f64::from(*percent) / 100.0,
+            MemoryMax::Infinity => 0.0,
+        }
+    }
+}
+
 limits! {
+    /// The node's memory: a size, a share of the machine's or of the control group's, or "infinity". Near it new connections are
+    /// refused, then QoS 0 is dropped and publishers are slowed down, then slow readers are disconnected.
+    memory_max: MemoryMax = MemoryMax::Percent(75), MemoryMax::Infinity => MemoryMax::Infinity;
     /// Largest packet that is accepted, and told to MQTT 5 clients.
     packet_bytes_max: u64 = MIB, 1024 => PACKET_BYTES_MAX;
     /// Largest CONNECT: what somebody may make the node keep before it has proven who it is.

@@ -26,7 +26,7 @@ pub use inventory::InventoryConfig;
 pub(crate) use inventory::places;
 pub use jwt::JwtConfig;
 pub use keys::{Ages, CaConfig, CertificatesConfig, CrlSource, StapleConfig};
-pub use limits::{LIMITS, LimitEntry, Limits};
+pub use limits::{LIMITS, LimitEntry, Limits, MemoryMax};
 pub use listener::{Listener, ListenerTls, Transport};
 pub use ravelin_protect::Network;
 pub use ravelin_protect::units::{

@@ -37,6 +37,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::ladder::{Ladder, LadderCounters, LadderLevels};
 use crate::log::EventSink;
+use crate::memory::{MemoryFigures, Pressure};
 use crate::metrics::{self, Figures};
 use crate::policy::Policy;
 use crate::rates::RateFigures;
@@ -74,6 +75,7 @@ pub(crate) struct Inner {
     pub ban_records: bans::BanRecords,
     pub devices: Devices,
     pub keys: Keys,
+    pub pressure: Arc<Pressure>,
 }
 
 /// What the control lane asks of the loop that runs the node.
@@ -174,6 +176,11 @@ impl Control {
     /// The configured rates, and how often each was exceeded.
     pub fn rates(&self) -> Vec<RateFigures> {
         self.policy().rates.as_ref().map(|rates| rates.figures()).unwrap_or_default()
+    }
+
+    /// How the node's memory is.
+    pub fn memory(&self) -> MemoryFigures {
+        self.0.pressure.figures()
     }
 
     /// How full the ladder is.

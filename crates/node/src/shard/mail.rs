@@ -78,7 +78,7 @@ impl Shard {
             Changed::Everything | Changed::Rights => {}
         }
         self.set_rates();
-        self.broker.set_limits(self.policy.core.clone());
+        self.apply_limits();
         let rights = Rights::of(&self.policy);
         self.broker.set_authorizer(self.now, Rc::new(rights));
         let keys: Vec<Key> = self.conns.keys().collect();

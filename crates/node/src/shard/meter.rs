@@ -2,12 +2,13 @@
 
 use super::Shard;
 use super::slab::Key;
+use crate::memory::MemoryStage;
 use crate::rates::{Rates, Shared};
 use foldhash::HashMap;
 use ravelin_broker::{LinkId, Meter, Metered, Now, Verdict};
 use ravelin_event::{DisconnectCause, Event, Principal};
 use ravelin_mqtt::{QoS, ReasonCode};
-use ravelin_protect::rates::{Excess, Measure};
+use ravelin_protect::rates::{Excess, Measure, RateRule};
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::rc::Rc;
@@ -16,9 +17,14 @@ use std::sync::Arc;
 /// Between two events for one connection, in milliseconds.
 const TELL_EVERY_MS: u64 = 10_000;
 
+/// How long a client that publishes is not read while memory is short, in milliseconds.
+const SHORT_OF_MEMORY_MS: u64 = 1000;
+
 /// What a shard counts in.
 pub(super) struct RateMeter {
-    rates: Arc<Rates>,
+    /// `None`: none are configured, but memory is short.
+    rates: Option<Arc<Rates>>,
+    stage: Cell<MemoryStage>,
     conns: RefCell<HashMap<u64, Metering>>,
     /// The connection that must wait, and until when: of the packet that is being handled.
     delay: Cell<Option<u64>>,
@@ -39,19 +45,28 @@ struct Exceeded {
 }
 
 impl RateMeter {
-    pub fn new(rates: Arc<Rates>) -> Rc<RateMeter> {
+    pub fn new(rates: Option<Arc<Rates>>, stage: MemoryStage) -> Rc<RateMeter> {
         Rc::new(RateMeter {
-            counts_subscribes: rates.limits(Measure::Subscribes),
+            counts_subscribes: rates.as_ref().is_some_and(|rates| rates.limits(Measure::Subscribes)),
             rates,
+            stage: Cell::new(stage),
             conns: RefCell::default(),
             delay: Cell::new(None),
             told: RefCell::default(),
         })
     }
 
+    /// Says how short memory is.
+    pub fn set_stage(meter: Option<&RateMeter>, stage: MemoryStage) {
+        if let Some(meter) = meter {
+            meter.stage.set(stage);
+        }
+    }
+
     /// A client has connected.
     fn open(&self, now: Now, token: u64, who: &Principal, listener: u16) {
-        let buckets = self.rates.of(now.mono_ms, who, listener);
+        let Some(rates) = &self.rates else { return };
+        let buckets = rates.of(now.mono_ms, who, listener);
         self.conns.borrow_mut().insert(token, Metering { buckets, told_ms: 0 });
     }
 
@@ -69,59 +84,32 @@ impl RateMeter {
         topic_limit: u16,
         qos: QoS,
     ) -> Verdict {
+        let Some(rates) = &self.rates else { return Verdict::Pass };
         let mut conns = self.conns.borrow_mut();
         let Some(metering) = conns.get_mut(&token) else { return Verdict::Pass };
         let mut exceeded = Exceeded::default();
         let own = metering.buckets.iter().map(|shared| &**shared);
-        for shared in own.chain(self.rates.of_topic(topic_limit)) {
-            if let Some(measure) = self.count_in(now, shared, costs, qos, &mut exceeded) {
-                self.rates.count(shared);
+        for shared in own.chain(rates.of_topic(topic_limit)) {
+            let rule = rates.rule(shared);
+            if let Some(measure) = count_in(now, rule, shared, costs, qos, &mut exceeded) {
+                rates.count(shared);
                 if metering.told_ms == 0 || now.mono_ms >= metering.told_ms + TELL_EVERY_MS {
                     metering.told_ms = now.mono_ms;
-                    self.tell(shared, measure, who);
+                    self.tell(rule, measure, who);
                 }
             }
         }
         if exceeded.delay_ms > 0 {
-            let until_ms = now.mono_ms + exceeded.delay_ms;
-            self.delay.set(Some(self.delay.get().map_or(until_ms, |earlier| earlier.max(until_ms))));
+            self.delay_until(now.mono_ms + exceeded.delay_ms);
         }
         exceeded.verdict.unwrap_or(Verdict::Pass)
     }
 
-    /// Counts in one rule's bucket; returns what was exceeded.
-    fn count_in(
-        &self,
-        now: Now,
-        shared: &Shared,
-        costs: &[(Measure, u64)],
-        qos: QoS,
-        exceeded: &mut Exceeded,
-    ) -> Option<Measure> {
-        let rule = self.rates.rule(shared);
-        let mut beyond = None;
-        for &(measure, cost) in costs {
-            if rule.on_exceed == Excess::Delay {
-                let wait_ms = shared.charge(rule, measure, now.mono_ms, cost);
-                exceeded.delay_ms = exceeded.delay_ms.max(wait_ms);
-                beyond = beyond.or((wait_ms > 0).then_some(measure));
-            } else if !shared.take(rule, measure, now.mono_ms, cost) {
-                beyond = beyond.or(Some(measure));
-                let verdict = match rule.on_exceed {
-                    Excess::Drop => Verdict::Refuse,
-                    Excess::Refuse if qos != QoS::AtMostOnce => Verdict::Refuse,
-                    _ => Verdict::Disconnect,
-                };
-                if exceeded.verdict != Some(Verdict::Disconnect) {
-                    exceeded.verdict = Some(verdict);
-                }
-            }
-        }
-        beyond
+    fn delay_until(&self, until_ms: u64) {
+        self.delay.set(Some(self.delay.get().map_or(until_ms, |earlier| earlier.max(until_ms))));
     }
 
-    fn tell(&self, shared: &Shared, measure: Measure, who: &Principal) {
-        let rule = self.rates.rule(shared);
+    fn tell(&self, rule: &RateRule, measure: Measure, who: &Principal) {
         self.told.borrow_mut().push(Event::RateExceeded {
             rate: rule.name.to_string(),
             measure: measure.name(),
@@ -133,8 +121,45 @@ impl RateMeter {
     }
 }
 
+/// Counts in one rule's bucket; returns what was exceeded.
+fn count_in(
+    now: Now,
+    rule: &RateRule,
+    shared: &Shared,
+    costs: &[(Measure, u64)],
+    qos: QoS,
+    exceeded: &mut Exceeded,
+) -> Option<Measure> {
+    let mut beyond = None;
+    for &(measure, cost) in costs {
+        if rule.on_exceed == Excess::Delay {
+            let wait_ms = shared.charge(rule, measure, now.mono_ms, cost);
+            exceeded.delay_ms = exceeded.delay_ms.max(wait_ms);
+            beyond = beyond.or((wait_ms > 0).then_some(measure));
+        } else if !shared.take(rule, measure, now.mono_ms, cost) {
+            beyond = beyond.or(Some(measure));
+            let verdict = match rule.on_exceed {
+                Excess::Drop => Verdict::Refuse,
+                Excess::Refuse if qos != QoS::AtMostOnce => Verdict::Refuse,
+                _ => Verdict::Disconnect,
+            };
+            if exceeded.verdict != Some(Verdict::Disconnect) {
+                exceeded.verdict = Some(verdict);
+            }
+        }
+    }
+    beyond
+}
+
 impl Meter for RateMeter {
     fn publish(&self, now: Now, token: u64, who: &Principal, what: &Metered<'_>) -> Verdict {
+        if self.stage.get() >= MemoryStage::Shedding {
+            if what.qos == QoS::AtMostOnce {
+                return Verdict::Refuse;
+            }
+            // It is kept if it can be kept; the next one of this client is heard later.
+            self.delay_until(now.mono_ms + SHORT_OF_MEMORY_MS);
+        }
         let costs = [(Measure::Messages, 1), (Measure::Bytes, what.bytes as u64)];
         self.count(now, token, who, &costs, what.watch.limit(), what.qos)
     }
@@ -143,15 +168,17 @@ impl Meter for RateMeter {
 impl Shard {
     /// Goes by the rates of the policy. Who is connected is counted by them from now on.
     pub(super) fn set_rates(&mut self) {
-        let same = match (&self.meter, &self.policy.rates) {
-            (Some(meter), Some(rates)) => Arc::ptr_eq(&meter.rates, rates),
-            (None, None) => true,
-            _ => false,
+        let rates = self.policy.rates.clone();
+        let is_needed = rates.is_some() || self.stage >= MemoryStage::Shedding;
+        let same = match (&self.meter, &rates) {
+            (Some(meter), Some(rates)) => meter.rates.as_ref().is_some_and(|old| Arc::ptr_eq(old, rates)),
+            (Some(meter), None) => is_needed && meter.rates.is_none(),
+            (None, _) => !is_needed,
         };
         if same {
             return;
         }
-        self.meter = self.policy.rates.clone().map(RateMeter::new);
+        self.meter = is_needed.then(|| RateMeter::new(rates, self.stage));
         let keys: Vec<Key> = self.conns.keys().collect();
         for key in keys {
             let link = self.conns.get(key).and_then(|conn| conn.link());

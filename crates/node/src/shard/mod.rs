@@ -12,6 +12,7 @@
 //! | `price` | what a refused connection costs |
 //! | `tokens` | clients whose proof expires |
 //! | `meter` | rates of connections that have a session |
+//! | `pressure` | what is given up when memory is short |
 //! | `flush` | from the core's outbounds to the socket |
 //! | `close` | how connections end |
 //! | `keys` | certificates and keys of live connections: revoked, distrusted, too old |
@@ -33,6 +34,7 @@ mod mail;
 pub(crate) mod mailbox;
 mod meter;
 mod preauth;
+mod pressure;
 mod price;
 mod read;
 mod reauth;
@@ -48,6 +50,7 @@ use crate::control::{Requests, WatchQueue, Watched};
 use crate::hashpool::HashPool;
 use crate::ladder::{Ladder, Rung, Rungs};
 use crate::log::{EventSink, Suppressor};
+use crate::memory::{MemoryStage, Pressure};
 use crate::metrics::{Counters, Figures};
 use crate::policy::Policy;
 use crate::transport::Scratch;
@@ -98,6 +101,7 @@ pub(crate) struct Seed {
     pub mailboxes: Arc<[Arc<Mailbox>]>,
     pub policy: Arc<Policy>,
     pub ladder: Arc<Mutex<Ladder>>,
+    pub pressure: Arc<Pressure>,
     pub hash_pool: HashPool,
     pub sink: EventSink,
     pub watch: Arc<WatchQueue>,
@@ -157,6 +161,10 @@ pub(crate) struct Shard {
     rungs: Rungs,
     /// Where rates are configured.
     meter: Option<Rc<RateMeter>>,
+    /// How short memory is, and what was seen of it last.
+    pressure: Arc<Pressure>,
+    pressure_epoch: u32,
+    stage: MemoryStage,
     /// Connections that are not read until a time.
     delays: BinaryHeap<Reverse<(u64, Key)>>,
     /// What the connections whose price is taken have cost so far.

@@ -10,6 +10,7 @@ use crate::control::Watched;
 use crate::control::record::RecordLane;
 use crate::ladder::Rungs;
 use crate::log::Suppressor;
+use crate::memory::MemoryStage;
 use crate::metrics::{Counters, Figures};
 use crate::policy::Rights;
 use crate::transport::Scratch;
@@ -91,6 +92,9 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         counters: Counters::default(),
         rungs: Rungs::default(),
         meter: None,
+        pressure: seed.pressure,
+        pressure_epoch: 0,
+        stage: MemoryStage::Calm,
         delays: BinaryHeap::new(),
         prices: Prices::default(),
         care: Default::default(),
@@ -177,6 +181,7 @@ impl Shard {
         self.mailbox().wake().answer();
         self.take_orders();
         self.verify_some();
+        self.look_at_memory();
         self.take_mail();
         self.settle_store();
         self.settle_record();
@@ -276,6 +281,7 @@ impl Shard {
         }
         self.moving = moving;
         self.flush_all();
+        self.pressure.set_waiting(self.id, self.broker.waiting_bytes());
         // What ended while it was written.
         self.drain_outputs();
         self.post_outboxes();

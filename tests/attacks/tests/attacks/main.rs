@@ -1,4 +1,4 @@
-//! Items 1 to 35, 43 to 47 and 49 of the list of attacks, each against a node of its own. What each must cost at most
+//! Items 1 to 35, 43 to 50 of the list of attacks, each against a node of its own. What each must cost at most
 //! stands in its test.
 
 mod bombs;
@@ -6,9 +6,12 @@ mod edges;
 mod framing;
 mod hoarding;
 mod liars;
+mod lockout;
+mod memory;
 mod protocol;
 mod secure;
 mod sessions;
 mod store;
+mod storm;
 mod support;
 mod websocket;

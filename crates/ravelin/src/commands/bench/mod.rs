@@ -16,6 +16,7 @@ mod phases;
 mod plan;
 mod process;
 mod queue;
+mod reject;
 mod report;
 mod retained;
 mod sequence;
@@ -151,6 +152,14 @@ enum Scenario {
         #[command(flatten)]
         target: TargetArgs,
     },
+    /// Refused connections: what each rung of the accept ladder costs, and what a flood does to others (Ravelin only)
+    #[command(
+        after_help = "Examples:\n  ravelin bench reject\n  ravelin bench reject --only banned_address --seconds 10 --json"
+    )]
+    Reject {
+        #[command(flatten)]
+        reject: reject::RejectArgs,
+    },
     /// Retained messages: storing them, and fetching all by one wildcard
     #[command(after_help = "Example:\n  ravelin bench retained --count 100000 --broker-pid 4711")]
     Retained {
@@ -173,6 +182,12 @@ enum Scenario {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Scenario::Reject { reject } = &args.scenario
+        && let Some(config) = &reject.node
+    {
+        reject::serve(config, reject.ban.as_deref(), reject.core())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let (json, result) = measure(args.scenario);
     let report = match result {
         Ok(report) => report,
@@ -202,6 +217,7 @@ fn measure(scenario: Scenario) -> (bool, anyhow::Result<Report>) {
         }
         Scenario::Idle { idle, target } => (target.json, idle::run(&target, &idle)),
         Scenario::Churn { churn, target } => (target.json, churn::run(&target, &churn)),
+        Scenario::Reject { reject } => (reject.json, reject::run(&reject)),
         Scenario::Retained { retained, target } => (target.json, retained::run(&target, &retained)),
         Scenario::Queue { queue, target } => (target.json, queue::run(&target, &queue)),
     }

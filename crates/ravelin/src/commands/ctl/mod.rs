@@ -3,6 +3,7 @@
 //! Thin: each subject is a file with its subcommands; [`Ctl`] is the connection and the form of the output. A new subject
 //! is a file here and a line in [`Command`] and [`run`].
 
+mod bans;
 mod clients;
 mod connection;
 mod events;
@@ -29,6 +30,7 @@ Examples:
   ravelin ctl status --dir plant
   ravelin ctl clients list --dir plant --json
   ravelin ctl clients disconnect meter-7 --dir plant
+  ravelin ctl ban add client_id:meter-7 --reason stolen --dir plant
   ravelin ctl tokens create prometheus --role viewer --dir plant
   RAVELIN_URL=https://bus:8886 RAVELIN_CA=ca.crt RAVELIN_TOKEN=ravelin_... ravelin ctl status
 
@@ -56,6 +58,16 @@ enum Command {
     Node(node::Command),
     /// See clients, their sessions and subscriptions; disconnect them
     Clients(clients::Args),
+    /// Keep clients out, and let them in again
+    Ban(bans::BanArgs),
+    /// See failed log-ins and who must wait for them; forget them
+    Lockout(bans::LockoutArgs),
+    /// See the configured rates, and how often each was exceeded
+    #[command(after_help = "Example:\n  ravelin ctl rates --dir plant")]
+    Rates,
+    /// See what each rung of the accept ladder refused, and what that costs
+    #[command(after_help = "Example:\n  ravelin ctl ladder --dir plant")]
+    Ladder,
     /// See the recent events, and those to come
     Events(events::Args),
     /// See every limit, and how near the node is to it
@@ -75,6 +87,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let result = connect(&args).and_then(|ctl| match args.command {
         Command::Node(command) => node::run(&ctl, command),
         Command::Clients(args) => clients::run(&ctl, args),
+        Command::Ban(args) => bans::run(&ctl, args),
+        Command::Lockout(args) => bans::run_lockout(&ctl, args),
+        Command::Rates => bans::run_rates(&ctl),
+        Command::Ladder => bans::run_ladder(&ctl),
         Command::Events(args) => events::run(&ctl, args),
         Command::Limits(args) => limits::run(&ctl, args),
         Command::Tokens(args) => tokens::run(&ctl, args),
