@@ -15,6 +15,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ravelin_event::Event;
 use ravelin_node::control::{Actor, Role, Via};
+use ravelin_protect::IdentityFrom;
 use std::sync::atomic::Ordering;
 
 /// Who asks; a handler takes it as an argument and hands it to the [`Control`](ravelin_node::control::Control).
@@ -82,6 +83,10 @@ fn authenticate(state: &ApiState, peer: &Peer, headers: &HeaderMap) -> Result<Ac
     let settings = state.settings();
     // A certificate that is no longer good is an error even beside a token: the two were presented together.
     let facts = peer.certificate(&settings, now_ms).map_err(Refused::Bad)?;
+    let identity = facts.and_then(|facts| facts.identity(IdentityFrom::CommonName).ok());
+    if facts.is_some_and(|facts| state.control.is_revoked(facts, identity.as_deref())) {
+        return Err(Refused::Bad("the certificate was revoked"));
+    }
     if let Some(header) = headers.get(AUTHORIZATION) {
         let secret = header.to_str().ok().and_then(bearer).ok_or(Refused::Bad("not a bearer token"))?;
         let verified = state.lane.tokens.verify(secret, now_ms / 1000, address.ip());

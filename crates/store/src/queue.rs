@@ -129,6 +129,11 @@ impl Producer {
         Producer { shared, index, last: 0, spares: Vec::new(), checkpoint_done: 0 }
     }
 
+    /// What the store counted since it was opened.
+    pub fn stats(&self) -> crate::Stats {
+        self.shared.counters.snapshot(self.shared.checkpoint() != 0)
+    }
+
     /// Hands a batch, `(u32 LE length, bytes)*`, to the writer thread; returns the number of its last record. Never
     /// waits for the disk. [`push_record`] builds batches; [`Producer::recycle`] gives buffers for them.
     ///

@@ -153,6 +153,7 @@ fn metrics_are_well_formed_and_bounded() {
         assert!(!text.contains("random-"), "a label that a client chose");
         assert!(text.contains("ravelin_control_request_duration_seconds_count{method=\"GET\",route=\"/v1/clients/{client_id}\"} 50"), "{text}");
         assert!(text.contains("ravelin_limit{limit=\"packet_bytes_max\"} 1048576"));
+        assert!(text.contains("ravelin_store_sync_duration_seconds_count "), "{text}");
     });
 }
 

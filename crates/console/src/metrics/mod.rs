@@ -6,6 +6,7 @@
 mod calls;
 mod limits;
 mod node;
+mod store;
 mod text;
 
 pub(crate) use calls::Calls;
@@ -21,6 +22,7 @@ pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(crate) fn text(state: &ApiState) -> String {
     let mut out = Exposition::default();
     node::write(&mut out, &state.control);
+    store::write(&mut out, &state.control);
     limits::write(&mut out, &state.control);
     calls::write(&mut out, state);
     out.finish()

@@ -13,6 +13,7 @@ mod certificate;
 mod credentials;
 mod inventory;
 mod keys;
+mod lane;
 pub(crate) mod record;
 mod records;
 mod tree;

@@ -175,6 +175,11 @@ impl Records {
         }
     }
 
+    /// What the store counted since it was opened; `None` once it has closed.
+    pub(crate) fn store_stats(&self) -> Option<ravelin_store::Stats> {
+        lock(&self.0.producer).as_ref().map(Producer::stats)
+    }
+
     /// Whether the store has failed or closed.
     pub fn has_failed(&self) -> bool {
         self.0.failed.load(Ordering::Relaxed)
