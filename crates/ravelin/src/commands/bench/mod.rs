@@ -7,6 +7,7 @@
 
 mod args;
 mod churn;
+mod control;
 mod engine;
 mod flow;
 mod histogram;
@@ -160,6 +161,19 @@ enum Scenario {
         #[command(flatten)]
         reject: reject::RejectArgs,
     },
+    /// The control lane: calls and bans, with the data plane idle and saturated
+    #[command(after_help = "\
+Example:
+  ravelin bench control --dir plant --port 1883 --broker-pid $(pidof ravelin)
+
+The listener must let the bench use Client Identifiers of its own (`bind_client_id = \"none\"`), and whoever calls must be an
+operator.")]
+    Control {
+        #[command(flatten)]
+        control: control::ControlArgs,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
     /// Retained messages: storing them, and fetching all by one wildcard
     #[command(after_help = "Example:\n  ravelin bench retained --count 100000 --broker-pid 4711")]
     Retained {
@@ -218,6 +232,7 @@ fn measure(scenario: Scenario) -> (bool, anyhow::Result<Report>) {
         Scenario::Idle { idle, target } => (target.json, idle::run(&target, &idle)),
         Scenario::Churn { churn, target } => (target.json, churn::run(&target, &churn)),
         Scenario::Reject { reject } => (reject.json, reject::run(&reject)),
+        Scenario::Control { control, target } => (target.json, control::run(&target, &control)),
         Scenario::Retained { retained, target } => (target.json, retained::run(&target, &retained)),
         Scenario::Queue { queue, target } => (target.json, queue::run(&target, &queue)),
     }
