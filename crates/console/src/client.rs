@@ -44,6 +44,9 @@ pub enum ClientError {
     /// The node answered, and refused.
     #[error("{}", shown(.0))]
     Refused(Box<ProblemBody>),
+    /// The node answered, and the answer is not what was hoped for.
+    #[error("{0}")]
+    Unmet(String),
     /// The answer is not one of this API.
     #[error("{url} did not answer as a control lane does: {detail}")]
     NotOurs {

@@ -49,6 +49,12 @@ pub enum Error {
     /// Users, rules, certificates or keys could not be read.
     #[error(transparent)]
     Protect(#[from] ravelin_protect::Error),
+    /// What was administered and stored cannot be read.
+    #[error("{detail}; the node does not serve without it: restore the data from a copy")]
+    Records {
+        /// What is wrong with it.
+        detail: String,
+    },
     /// A thread of the node ended by itself.
     #[error("{thread} ended")]
     ThreadEnded {

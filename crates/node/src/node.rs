@@ -3,7 +3,7 @@
 use crate::config::{Config, Diagnostic, LogFormat};
 use crate::control::record;
 use crate::control::{
-    Changed, Control, Devices, Inner, Keys, KeysThread, Loading, Records, RecordsThread, Tree, WatchQueue,
+    Control, Devices, Inner, Keys, KeysThread, Loading, Records, RecordsThread, Tree, WatchQueue,
     WatchThread, cached_lists,
 };
 use crate::error::Error;
@@ -146,6 +146,8 @@ impl Node {
             watch: watched,
             recorder: recording.as_ref().map(Recording::recorder),
             tree,
+            seen: Default::default(),
+            directory: crate::control::Held::new(policy.programme.directory.clone()),
             policy: Mutex::new(policy),
             config: tokio::sync::watch::Sender::new(Arc::new(config)),
             addresses: std::mem::take(&mut bound.addresses),
@@ -259,6 +261,7 @@ impl Node {
         let held = control.0.keys.hold_files();
         let mut files =
             config.load_files_with(self.storage.secret()?, now.wall_ms / 1000, &control.0.keys.fetched())?;
+        files.access.continue_from(&control.policy().access);
         warn(&control.0.sink, now.wall_ms, config.warnings.iter().chain(&files.warnings));
         if let Some(keys) = self.storage.new_keys(&config, self.key)? {
             let key = keys.current_id();
@@ -274,7 +277,7 @@ impl Node {
         control.lock_ladder().set_limits(reload::ladder_limits(&config.limits));
         control.0.pressure.set_ceiling(reload::memory_max(&config.limits));
         control.0.sink.set_level(config.log.level);
-        control.change_policy(Changed::Everything, |policy| {
+        control.reload_policy(&config.directory.administrators, |policy| {
             let programme = policy.programme.clone();
             let shards = usize::from(control.shards());
             let mut next = reload::policy(&config, files, shards, programme, policy.rates.as_ref());

@@ -6,7 +6,8 @@ use crate::ws::handshake::Rules;
 use ravelin_broker::{Authorizer, Publishing, Subscribing, Watch};
 use ravelin_event::Principal;
 use ravelin_identify::Admissions;
-use ravelin_protect::{AccessRules, Authenticator, ListenerPolicy, Revocations};
+use ravelin_protect::directory::Action;
+use ravelin_protect::{AccessRules, Authenticator, Directory, ListenerPolicy, Revocations};
 use std::sync::Arc;
 
 #[derive(Clone)]
@@ -33,6 +34,22 @@ pub(crate) struct Programme {
     pub revocations: Revocations,
     /// Whom the inventory lets in.
     pub admissions: Admissions,
+    /// Identities, groups, roles.
+    pub directory: Directory,
+}
+
+impl Policy {
+    /// What clients may do, by the access rules and the directory together.
+    pub fn rights(&self) -> ravelin_protect::Rights {
+        let directory = self.programme.directory.clone();
+        ravelin_protect::Rights { access: Arc::clone(&self.access), directory }
+    }
+
+    /// Goes by another directory: whom it knows, and what they may do.
+    pub fn set_directory(&mut self, directory: Directory) {
+        self.authenticator = self.authenticator.clone().with_directory(directory.clone());
+        self.programme.directory = directory;
+    }
 }
 
 /// What a listener demands and offers.
@@ -78,27 +95,33 @@ impl Watches {
 
 /// What a policy says of rights, as the core asks for it.
 pub(crate) struct Rights {
-    access: Arc<AccessRules>,
+    rights: ravelin_protect::Rights,
     watches: Watches,
 }
 
 impl Rights {
     pub fn of(policy: &Policy) -> Rights {
-        Rights { access: Arc::clone(&policy.access), watches: policy.watches.clone() }
+        Rights { rights: policy.rights(), watches: policy.watches.clone() }
     }
 }
 
 impl Authorizer for Rights {
     fn may_publish(&self, who: &Principal, what: &Publishing<'_>) -> bool {
-        self.access.may_publish(who, what.topic)
+        let Publishing { topic, qos, retain } = *what;
+        self.rights.may(who, Action::Publish { topic, qos: qos as u8, retain })
     }
 
     fn may_subscribe(&self, who: &Principal, what: &Subscribing<'_>) -> bool {
-        self.access.may_subscribe(who, what.filter)
+        let Subscribing { filter, group, qos } = *what;
+        self.rights.may(who, Action::Subscribe { filter, group, qos: qos as u8 })
+    }
+
+    fn may_unsubscribe(&self, who: &Principal, filter: &str) -> bool {
+        self.rights.may(who, Action::Unsubscribe { filter })
     }
 
     fn may_receive(&self, who: &Principal, topic: &str) -> bool {
-        self.access.may_receive(who, topic)
+        self.rights.may(who, Action::Receive { topic })
     }
 
     fn watch(&self, topic: &str) -> Watch {

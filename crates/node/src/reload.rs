@@ -39,7 +39,7 @@ pub(crate) fn policy(
     let rates = Rates::new(&config.rates, names, before);
     Policy {
         authenticator,
-        access: Arc::new(access),
+        access: Arc::new(access.with_clock(programme.directory.usage_clock().clone())),
         entrances: entrances.collect(),
         core: core_limits(&config.limits, shards),
         shell: shell_limits(&config.limits),

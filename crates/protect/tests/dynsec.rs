@@ -542,12 +542,13 @@ fn unused_grants_and_whom_new_rules_would_refuse() {
         last_s: 999,
     };
     let seen = [traffic("used", 5), traffic("filed", 7), traffic("idle", 1)];
-    assert!(dry_run(&rights, &seen).is_empty());
+    assert!(dry_run(&rights, &rights, &seen, 9).is_empty());
     desk.done(
         json!({"command": "removeRoleACL", "rolename": "r", "acltype": "publishClientSend", "topic": "used"}),
     );
     let new = Rights { access: Arc::new(AccessRules::deny_everything()), directory: desk.directory.clone() };
-    let refused = dry_run(&new, &seen);
+    let refused = dry_run(&rights, &new, &seen, 9);
+    assert!(dry_run(&new, &new, &seen, 9).is_empty(), "it is refused already");
     let told: Vec<_> = refused.iter().map(|one| (one.topic.as_str(), one.count)).collect();
     assert_eq!(told, [("filed", 7), ("used", 5)]);
     assert_eq!(refused[0].why, "default for publishClientSend: denies");

@@ -39,6 +39,29 @@ const TABLE: &[(&str, &str, Option<Role>)] = &[
     ("DELETE", "/v1/lockouts", Some(Role::Operator)),
     ("GET", "/v1/rates", Some(Role::Viewer)),
     ("GET", "/v1/ladder", Some(Role::Viewer)),
+    ("GET", "/v1/directory/identities", Some(Role::Viewer)),
+    ("GET", "/v1/directory/identities/{name}", Some(Role::Viewer)),
+    ("PUT", "/v1/directory/identities/{name}", Some(Role::Admin)),
+    ("DELETE", "/v1/directory/identities/{name}", Some(Role::Admin)),
+    ("GET", "/v1/directory/groups", Some(Role::Viewer)),
+    ("GET", "/v1/directory/groups/{name}", Some(Role::Viewer)),
+    ("PUT", "/v1/directory/groups/{name}", Some(Role::Admin)),
+    ("DELETE", "/v1/directory/groups/{name}", Some(Role::Admin)),
+    ("GET", "/v1/directory/roles", Some(Role::Viewer)),
+    ("GET", "/v1/directory/roles/{name}", Some(Role::Viewer)),
+    ("PUT", "/v1/directory/roles/{name}", Some(Role::Admin)),
+    ("DELETE", "/v1/directory/roles/{name}", Some(Role::Admin)),
+    ("GET", "/v1/directory/classes", Some(Role::Viewer)),
+    ("GET", "/v1/directory/classes/{name}", Some(Role::Viewer)),
+    ("PUT", "/v1/directory/classes/{name}", Some(Role::Admin)),
+    ("DELETE", "/v1/directory/classes/{name}", Some(Role::Admin)),
+    ("GET", "/v1/directory/settings", Some(Role::Viewer)),
+    ("PUT", "/v1/directory/settings", Some(Role::Admin)),
+    ("POST", "/v1/directory/commands", Some(Role::Admin)),
+    ("POST", "/v1/directory/import", Some(Role::Admin)),
+    ("GET", "/v1/acl/why", Some(Role::Viewer)),
+    ("GET", "/v1/acl/unused", Some(Role::Viewer)),
+    ("POST", "/v1/acl/dry-run", Some(Role::Viewer)),
     ("GET", "/v1/loglevel", Some(Role::Viewer)),
     ("PUT", "/v1/loglevel", Some(Role::Admin)),
     ("PUT", "/v1/drain", Some(Role::Admin)),
@@ -52,7 +75,7 @@ const TABLE: &[(&str, &str, Option<Role>)] = &[
 const ROLES: [Option<Role>; 4] = [None, Some(Role::Viewer), Some(Role::Operator), Some(Role::Admin)];
 
 /// A node with a lane in plain HTTP, which is called without a socket.
-pub(super) struct Lab {
+pub(in crate::api) struct Lab {
     node: Option<Node>,
     pub state: ApiState,
     pub router: Router,

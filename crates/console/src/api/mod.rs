@@ -1,9 +1,11 @@
 //! The endpoints. How to add one: the crate's documentation.
 
+pub mod acl;
 #[cfg(test)]
 mod authorization;
 pub mod bans;
 pub mod clients;
+pub mod directory;
 pub mod events;
 mod health;
 pub mod limits;
@@ -41,6 +43,8 @@ pub fn all() -> Api {
     let api = limits::routes(api);
     let api = clients::routes(api);
     let api = bans::routes(api);
+    let api = directory::routes(api);
+    let api = acl::routes(api);
     let api = events::routes(api);
     let api = tokens::routes(api);
     metrics::routes(api)

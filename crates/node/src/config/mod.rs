@@ -7,6 +7,7 @@
 mod control;
 mod control_files;
 mod diagnostic;
+mod directory;
 mod files;
 mod inventory;
 mod jwt;
@@ -21,6 +22,7 @@ mod sections;
 pub use control::{CONTROL_LIMITS, ControlConfig, ControlLimits, ControlTls};
 pub use control_files::ControlFiles;
 pub use diagnostic::{ConfigErrors, Diagnostic, Severity};
+pub use directory::DirectoryConfig;
 pub use files::{Fetched, Files, ListenerFiles};
 pub use inventory::InventoryConfig;
 pub(crate) use inventory::places;
@@ -65,6 +67,8 @@ pub struct Config {
     pub ca: Option<CaConfig>,
     /// How certificates and revocation lists are kept up to date.
     pub certificates: CertificatesConfig,
+    /// Who administers the directory.
+    pub directory: DirectoryConfig,
     /// What is kept on disk, and when it counts as kept.
     pub store: StoreConfig,
     /// What is recorded beyond denial.

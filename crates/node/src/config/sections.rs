@@ -4,7 +4,7 @@ use super::diagnostic::{ConfigErrors, Severity, Source};
 use super::read::{Reader, Table};
 use super::{
     AccessConfig, AuthenticationConfig, Config, Durability, Limits, LogConfig, LogFormat, NodeConfig,
-    RecordConfig, StoreConfig, SysConfig, control, inventory, jwt, keys, listener, rates, record,
+    RecordConfig, StoreConfig, SysConfig, control, directory, inventory, jwt, keys, listener, rates, record,
 };
 use ravelin_broker::SHARDS_MAX;
 use ravelin_event::Level;
@@ -58,6 +58,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
     });
     let ca = root.table("ca", |table| keys::read_ca(table, base));
     let certificates = root.table("certificates", |table| keys::read_certificates(table, base));
+    let directory = root.table("directory", directory::read);
     let store = root.table("store", |table| StoreConfig {
         durability: table
             .choice(
@@ -113,6 +114,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         access,
         ca,
         certificates,
+        directory,
         store,
         record,
         limits,

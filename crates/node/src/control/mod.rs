@@ -6,11 +6,13 @@
 //! in the encrypted store ([`Records`]) and hands what happened to whoever watches ([`Watcher`]). Nothing of it is on the
 //! path of a message; the data plane never takes a lock that is held here for longer than a lookup.
 
+mod acl;
 mod actor;
 mod ask;
 mod bans;
 mod certificate;
 mod credentials;
+mod directory;
 mod inventory;
 mod keys;
 mod lane;
@@ -19,9 +21,12 @@ mod records;
 mod tree;
 mod watch;
 
+pub use acl::{DryRun, DryRunDone, DryRunFailure, OwnedAction};
 pub use actor::{Actor, Role, Via};
 pub use ask::{ConnInfo, ShardView, Unavailable};
 pub use bans::{BanDone, BanFailure};
+pub(crate) use directory::Held;
+pub use directory::{DirectoryFailure, Ends};
 pub use inventory::{Arrival, Handshake, InventoryFailure};
 pub use keys::{CaStatus, CertificateDone, IssuedCertificate, KeysFailure, RevokeDone, Sessions};
 pub use records::{Dump, Records, RecordsError, Space};
@@ -67,6 +72,8 @@ pub(crate) struct Inner {
     /// The record of transmissions, where the node keeps state.
     pub recorder: Option<Recorder>,
     pub tree: Tree,
+    pub directory: Held,
+    pub seen: acl::Seen,
     /// What the shards go by now; also the lock under which it is changed.
     pub policy: Mutex<Arc<Policy>>,
     pub config: tokio::sync::watch::Sender<Arc<Config>>,
@@ -126,6 +133,7 @@ impl Control {
         self.open_keys()?;
         self.open_credentials()?;
         self.open_record();
+        self.open_directory()?;
         Ok(())
     }
 

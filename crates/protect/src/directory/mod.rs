@@ -38,6 +38,7 @@ mod record;
 mod review;
 mod table;
 mod template;
+mod traffic;
 mod usage;
 
 pub use credentials::Credentials;
@@ -52,6 +53,7 @@ pub use limits::{
 pub use model::{ADMIN_ROLE, Class, Defaults, Group, Identity, Membership, Role, Rule, RuleType};
 pub use record::Change;
 pub use review::{Grant, Traffic, TrafficKind, WouldRefuse, dry_run};
+pub use traffic::{Listening, Published, TrafficLog, received};
 pub use usage::{Usage, UsageClock};
 
 use compile::Compiled;
@@ -81,6 +83,13 @@ struct Inner {
     /// Rules of all roles.
     rules: usize,
     clock: Arc<UsageClock>,
+}
+
+/// A directory that knows nobody, with the default limits.
+impl Default for Directory {
+    fn default() -> Directory {
+        Directory::new(DirectoryLimits::default())
+    }
 }
 
 /// An identity, and its roles and groups by number, in the order in which they are asked.
@@ -178,6 +187,11 @@ impl Directory {
     pub fn with_administrators<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Directory {
         let administrators = Arc::new(names.into_iter().map(Box::from).collect());
         Directory(Arc::new(Inner { administrators, ..Inner::clone(&self.0) }))
+    }
+
+    /// This directory, with the use of its rules marked by another clock.
+    pub fn with_usage_clock(&self, clock: Arc<UsageClock>) -> Directory {
+        Directory(Arc::new(Inner { clock, ..Inner::clone(&self.0) }))
     }
 
     /// The clock by which the use of rules is marked; it is the same for all that came of one directory.

@@ -73,6 +73,17 @@ pub struct WouldRefuse {
     pub why: String,
 }
 
+impl TrafficKind {
+    /// `publish`, `receive` or `subscribe`.
+    pub fn name(self) -> &'static str {
+        match self {
+            TrafficKind::Publish => "publish",
+            TrafficKind::Receive => "receive",
+            TrafficKind::Subscribe => "subscribe",
+        }
+    }
+}
+
 impl Traffic {
     fn action(&self) -> Action<'_> {
         match self.kind {
@@ -119,12 +130,18 @@ impl Rights {
     }
 }
 
-/// Whom `new` would have refused what they did, the most frequent first. Nothing is marked as used.
-pub fn dry_run<'a>(new: &Rights, traffic: impl IntoIterator<Item = &'a Traffic>) -> Vec<WouldRefuse> {
+/// Whom `new` would refuse what they did and `old` allows, the most frequent first, at most `max`. Nothing is marked as used.
+pub fn dry_run<'a>(
+    old: &Rights,
+    new: &Rights,
+    traffic: impl IntoIterator<Item = &'a Traffic>,
+    max: usize,
+) -> Vec<WouldRefuse> {
     let mut refused = Vec::new();
     for seen in traffic {
         let explanation = new.explain(&seen.who, seen.action());
-        if explanation.allowed {
+        // What is refused already is not what a change would break.
+        if explanation.allowed || !old.explain(&seen.who, seen.action()).allowed {
             continue;
         }
         let why = explanation.steps.iter().find(|step| step.decides);
@@ -145,5 +162,6 @@ pub fn dry_run<'a>(new: &Rights, traffic: impl IntoIterator<Item = &'a Traffic>)
     refused.sort_by(|a, b| {
         b.count.cmp(&a.count).then_with(|| (&a.client_id, &a.topic).cmp(&(&b.client_id, &b.topic)))
     });
+    refused.truncate(max);
     refused
 }

@@ -152,6 +152,11 @@ rules_file = "access.rules"
 # Everyone may do everything.
 #dangerous_allow_everything = false
 
+[directory]
+# Identities, groups and roles that are administered while the node runs, by `ravelin ctl` or by `mosquitto_ctrl dynsec`.
+# Who may do the latter, beside those who have the role `admin` there; nobody where this is not set.
+administrators = ["operator"]
+
 # --- What is kept ------------------------------------------------------------------------------------------------
 
 [store]

@@ -1,5 +1,6 @@
 //! What an operator does with a node, and relies on.
 
+mod dynsec;
 mod open;
 mod proxy;
 mod reload;

@@ -268,7 +268,13 @@ impl Work<'_> {
         let mut defaults = self.edit.directory().defaults();
         for action in actions {
             let name = action.get("acltype").and_then(Value::as_str);
-            if let (Some(name), Some(allow)) = (name, action.get("allow").and_then(Value::as_bool)) {
+            // `mosquitto_ctrl` before 2.0.12 has it as a word, which Mosquitto itself never understood.
+            let allow = match action.get("access").and_then(Value::as_str) {
+                Some("allow") => Some(true),
+                Some("deny") => Some(false),
+                _ => action.get("allow").and_then(Value::as_bool),
+            };
+            if let (Some(name), Some(allow)) = (name, allow) {
                 // As in Mosquitto, a type that is not known is passed over.
                 defaults.set(name, allow);
             }

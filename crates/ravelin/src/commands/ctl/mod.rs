@@ -3,9 +3,11 @@
 //! Thin: each subject is a file with its subcommands; [`Ctl`] is the connection and the form of the output. A new subject
 //! is a file here and a line in [`Command`] and [`run`].
 
+mod acl;
 mod bans;
 mod clients;
 mod connection;
+mod directory;
 mod events;
 mod limits;
 mod node;
@@ -68,6 +70,10 @@ enum Command {
     /// See what each rung of the accept ladder refused, and what that costs
     #[command(after_help = "Example:\n  ravelin ctl ladder --dir plant")]
     Ladder,
+    /// See and change identities, groups, roles and classes
+    Directory(directory::Args),
+    /// See why a client may do something, and whom new rules would refuse
+    Acl(acl::Args),
     /// See the recent events, and those to come
     Events(events::Args),
     /// See every limit, and how near the node is to it
@@ -91,6 +97,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Lockout(args) => bans::run_lockout(&ctl, args),
         Command::Rates => bans::run_rates(&ctl),
         Command::Ladder => bans::run_ladder(&ctl),
+        Command::Directory(args) => directory::run(&ctl, args),
+        Command::Acl(args) => acl::run(&ctl, args),
         Command::Events(args) => events::run(&ctl, args),
         Command::Limits(args) => limits::run(&ctl, args),
         Command::Tokens(args) => tokens::run(&ctl, args),
@@ -119,6 +127,15 @@ impl Ctl {
             println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
         } else {
             print!("{}", table(value));
+        }
+    }
+
+    /// Prints a value: as JSON, or as the text that `text` makes of it.
+    pub fn print_text<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+        } else {
+            print!("{}", text(value));
         }
     }
 
