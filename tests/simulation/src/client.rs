@@ -19,10 +19,12 @@ pub(crate) struct Outgoing {
 pub(crate) enum Heard {
     /// CONNACK, with Session Present.
     Connected(bool),
-    /// A message for the application.
-    Message(Message),
+    /// A message for the application, and how far into the connection its packet ends.
+    Message(Message, u64),
     /// The broker has taken over responsibility for a message.
     Accepted(u64),
+    /// The client may not publish it.
+    Denied(u64),
     /// SUBACK, for these subscriptions.
     Subscribed(Vec<u64>),
     /// UNSUBACK, for these.
@@ -175,13 +177,14 @@ impl Client {
     pub fn read(&mut self, cluster: &mut Cluster) -> Vec<Heard> {
         let Some(conn) = self.conn.filter(|_| !self.stalled) else { return Vec::new() };
         let mut heard = Vec::new();
-        for got in cluster.receive(conn) {
-            self.take(got, &mut heard);
+        while let Some(got) = cluster.receive_one(conn) {
+            let at = cluster.bytes_read(conn);
+            self.take(got, at, &mut heard);
         }
         heard
     }
 
-    fn take(&mut self, got: Got, heard: &mut Vec<Heard>) {
+    fn take(&mut self, got: Got, at: u64, heard: &mut Vec<Heard>) {
         if !self.ready {
             let Got::ConnAck { present, reason: ReasonCode::SUCCESS, .. } = got else {
                 panic!("{} did not get a CONNACK first: {got:?}", self.id);
@@ -199,11 +202,11 @@ impl Client {
             Got::Publish(message) => match message.qos {
                 QoS::AtMostOnce => {
                     assert!(!message.dup, "MQTT-3.3.1-2");
-                    heard.push(Heard::Message(message));
+                    heard.push(Heard::Message(message, at));
                 }
                 QoS::AtLeastOnce => {
                     self.owed.push_back((AckKind::PubAck, message.id));
-                    heard.push(Heard::Message(message));
+                    heard.push(Heard::Message(message, at));
                 }
                 QoS::ExactlyOnce => {
                     self.owed.push_back((AckKind::PubRec, message.id));
@@ -215,7 +218,7 @@ impl Client {
                         ),
                         None => {
                             self.incoming.insert(message.id, message.payload.clone());
-                            heard.push(Heard::Message(message));
+                            heard.push(Heard::Message(message, at));
                         }
                     }
                 }
@@ -239,12 +242,15 @@ impl Client {
         match kind {
             AckKind::PubAck => {
                 let at = at.unwrap_or_else(|| panic!("{}: PUBACK {id} for nothing", self.id));
-                assert!(!reason.is_failure(), "{reason}");
-                heard.push(Heard::Accepted(self.outgoing.remove(at).tag));
+                let tag = self.outgoing.remove(at).tag;
+                heard.push(accepted(tag, reason));
             }
             AckKind::PubRec => {
                 let at = at.unwrap_or_else(|| panic!("{}: PUBREC {id} for nothing", self.id));
-                assert!(!reason.is_failure(), "{reason}");
+                if reason.is_failure() {
+                    // MQTT-4.3.3-9: the identifier is free.
+                    return heard.push(accepted(self.outgoing.remove(at).tag, reason));
+                }
                 if !std::mem::replace(&mut self.outgoing[at].released, true) {
                     heard.push(Heard::Accepted(self.outgoing[at].tag));
                 }
@@ -266,5 +272,13 @@ impl Client {
     /// Whether nothing is under way.
     pub fn is_idle(&self) -> bool {
         self.outgoing.is_empty() && self.owed.is_empty() && self.incoming.is_empty()
+    }
+}
+
+fn accepted(tag: u64, reason: ReasonCode) -> Heard {
+    match reason {
+        ReasonCode::NOT_AUTHORIZED => Heard::Denied(tag),
+        _ if reason.is_failure() => panic!("{tag} was answered with {reason}"),
+        _ => Heard::Accepted(tag),
     }
 }

@@ -22,6 +22,8 @@ struct Wire {
     to_client: Vec<u8>,
     /// How far it has read.
     read_to: usize,
+    /// Bytes that it has read since the beginning.
+    bytes_read: u64,
     /// The client does not read: nothing is taken from the link.
     stalled: bool,
     aliases: BTreeMap<u16, String>,
@@ -98,6 +100,8 @@ impl Cluster {
                 }
             }
             let summary = broker.finish_restore(self.now);
+            // Whoever's rights went while the process was down has none now.
+            broker.set_authorizer(self.now, self.rights.clone());
             total.sessions += summary.sessions;
             total.queued += summary.queued;
             total.retained = summary.retained;
@@ -193,6 +197,7 @@ impl Cluster {
             version: login.version,
             to_client: Vec::new(),
             read_to: 0,
+            bytes_read: 0,
             stalled: false,
             aliases: BTreeMap::new(),
             largest: 0,
@@ -266,6 +271,7 @@ impl Cluster {
         let frame = peek(bytes, u32::MAX).ok().flatten().expect("the core writes whole packets");
         assert!(frame.total_len <= bytes.len(), "the core writes whole packets");
         wire.read_to += frame.total_len;
+        wire.bytes_read += frame.total_len as u64;
         wire.largest = wire.largest.max(frame.total_len);
         let mut got = Got::read(frame.first, &bytes[frame.header_len..frame.total_len], wire.version);
         if let Got::Publish(message) = &mut got
@@ -278,6 +284,11 @@ impl Cluster {
             }
         }
         Some(got)
+    }
+
+    /// Bytes that the client has read of a connection.
+    pub fn bytes_read(&self, conn: Conn) -> u64 {
+        self.wires.get(&conn).map_or(0, |wire| wire.bytes_read)
     }
 
     /// Bytes of the largest packet that the client has received.

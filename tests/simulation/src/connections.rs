@@ -1,5 +1,6 @@
 //! Connections come and go, and the process dies: what is then known of the sessions.
 
+use crate::model::Publication;
 use crate::wire::{Login, Message};
 use crate::world::{Alive, Known, World};
 use ravelin_broker::home_shard;
@@ -19,7 +20,7 @@ impl World {
             login.alias_max = *random.pick(&[0, 0, 2]);
         }
         login.keep_alive_s = *random.pick(&[0, 0, 0, 4]);
-        if random.one_in(3) {
+        if random.one_in(3) && self.law.may_have_will(client) {
             self.last_tag += 1;
             let tag = self.last_tag;
             let text = tag.to_string();
@@ -60,6 +61,7 @@ impl World {
             Version::V311 => self.cluster.limits.session_expiry_s_max,
         };
         self.note(|_| format!("{login:?}"));
+        self.law.connected(client);
         self.clients[client].connect(&mut self.cluster, login);
         let told = |(_, event): &(_, Event)| match event {
             Event::Connected { session_present, .. } => Some(*session_present),
@@ -106,9 +108,24 @@ impl World {
             let v5 = self.clients[client].version() == Version::V5;
             let expiry_s = message.expiry_s.filter(|_| v5);
             let expires_ms = expiry_s.map(|s| now_ms + s as u64 * 1000);
+            if !self.law.may_publish(client, &message.topic) {
+                self.law.denied.insert(tag);
+                continue;
+            }
             if message.retain {
                 let empty = message.payload.is_empty();
                 self.retained.published(&message.topic, tag, empty, now_ms, expires_ms, self.step);
+            }
+            if self.law.denied.contains(&tag) && !message.payload.is_empty() {
+                // It may not have been allowed before.
+                let (step, qos) = (self.step, message.qos);
+                let first = || Publication {
+                    retain: message.retain,
+                    expires_ms,
+                    may_expire: message.expiry_s.is_some(),
+                    ..Publication::new(Some(client), &message.topic, qos, step)
+                };
+                self.model.publications.entry(tag).or_insert_with(first);
             }
             if let Some(publication) = self.model.publications.get_mut(&tag) {
                 publication.sends += 1;
@@ -215,6 +232,7 @@ impl World {
         };
         self.wills.crashed(now_ms, |client| durable[client], expiry_ms, self.step);
         self.synced = vec![0; shards as usize];
+        self.rights_after_crash();
         self.advance(0);
     }
 }

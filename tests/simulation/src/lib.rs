@@ -4,6 +4,7 @@
 //! [`Cluster`] drives the core as the node does; [`Conn`] is one client's end of a connection. [`World`] lets many clients do
 //! anything at any time, and holds what they get against a model.
 
+mod bans;
 mod client;
 mod cluster;
 mod connections;

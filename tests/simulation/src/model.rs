@@ -51,8 +51,29 @@ pub(crate) struct Publication {
     pub sends: u32,
     /// When the publisher saw the acknowledgement.
     pub accepted: Option<u64>,
+    /// The broker sent it itself, to this session of a client.
+    pub direct: Option<(usize, u64)>,
     /// It may come twice: it was under way while the number of shards changed or its publisher's session was lost.
     pub recounted: bool,
+}
+
+impl Publication {
+    /// One that does not expire, not sent yet.
+    pub fn new(publisher: Option<usize>, topic: &str, qos: QoS, step: u64) -> Publication {
+        Publication {
+            publisher,
+            topic: topic.into(),
+            qos,
+            retain: false,
+            expires_ms: None,
+            may_expire: false,
+            sent: step,
+            sends: 0,
+            accepted: None,
+            direct: None,
+            recounted: false,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +94,8 @@ pub(crate) struct Receiver {
     pub read_ms: u64,
     /// Subscriptions that it made in this session, each of which may bring retained messages.
     pub subscribes: u32,
+    /// The last step in which the client might not receive the topic.
+    pub banned: Option<u64>,
 }
 
 /// Everything that was subscribed, published and received.
@@ -187,6 +210,9 @@ impl Model {
             panic!("{} came long after everybody had it", tag);
         };
         assert_eq!(publication.topic, message.topic);
+        if let Some(direct) = publication.direct {
+            return self.received_directly(receiver, message, tag, direct);
+        }
         let sources = self.sources(receiver, message, publication);
         assert!(!sources.is_empty(), "nobody asked for {message:?}: {publication:?}");
         let granted = |entry: &&Entry| self.filters[entry.filter].qos.min(publication.qos) == message.qos;
@@ -209,8 +235,9 @@ impl Model {
         let retained = if publication.retain { receiver.subscribes } else { 0 };
         let most = publication.sends * copies + retained + self.crashes * copies;
         // One that expired unsent may be sent after all, when the record that it was dropped is lost.
-        let ordered =
-            groups.is_empty() && !publication.retain && publication.sends == 1 && !publication.may_expire;
+        let ordered = groups.is_empty() && !publication.retain && publication.sends == 1 && !publication.may_expire
+            // One that was withdrawn comes back when the record of that is lost and the right is back.
+            && receiver.banned.is_none_or(|at| at < publication.sent);
         let (publisher, both) = (publication.publisher, publication.qos.min(message.qos));
         let exact = both == QoS::ExactlyOnce && !publication.recounted;
         let in_order = ordered && message.qos == publication.qos;
@@ -231,37 +258,67 @@ impl Model {
         }
     }
 
+    fn received_directly(&mut self, receiver: &Receiver, message: &Message, tag: u64, direct: (usize, u64)) {
+        assert_eq!(receiver.client, direct.0, "{message:?} is another's");
+        assert!(receiver.fuzzy || receiver.session == direct.1, "{message:?} is an earlier session's");
+        let seen = self.seen.entry((receiver.client, receiver.session, tag)).or_default();
+        seen.all += 1;
+        seen.fresh += !message.dup as u32;
+        seen.exactly_once += (message.qos == QoS::ExactlyOnce) as u32;
+        let publication = &self.publications[&tag];
+        assert_eq!((message.qos, message.retain), (publication.qos, false), "{message:?}");
+        if !receiver.fuzzy {
+            assert!(seen.exactly_once <= 1 && seen.fresh <= 1 + self.crashes, "{message:?}: {seen:?}");
+        }
+    }
+
     /// Everything is quiet: everybody must have what was promised. `durable` tells the session of a client that has been
-    /// there since a moment, and is kept.
-    pub fn check_promises(&self, durable: impl Fn(usize) -> Option<u64>) {
+    /// there since a moment, and is kept; `forgiven`, for whom and since which step a topic was nobody's promise. Returns
+    /// what is missing, by client: it must have been dropped.
+    pub fn missing_promises(
+        &self,
+        durable: impl Fn(usize) -> Option<u64>,
+        forgiven: impl Fn(usize, &Publication) -> bool,
+    ) -> BTreeMap<usize, Vec<u64>> {
+        let mut missing: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
         for (tag, publication) in &self.publications {
             let Some(accepted) = publication.accepted else { continue };
             if publication.qos == QoS::AtMostOnce || publication.may_expire {
+                continue;
+            }
+            let mut owed = |client: usize, session: u64| {
+                let kept = durable(client) == Some(session) && !forgiven(client, publication);
+                let got = self.seen.get(&(client, session, *tag)).is_some_and(|seen| seen.all > 0);
+                let told = missing.get(&client).is_some_and(|tags| tags.last() == Some(tag));
+                if kept && !got && !told {
+                    missing.entry(client).or_default().push(*tag);
+                }
+            };
+            if let Some((client, session)) = publication.direct {
+                owed(client, session);
                 continue;
             }
             for entry in &self.entries {
                 let filter = &self.filters[entry.filter];
                 let holds = entry.must_from.is_some_and(|from| from <= publication.sent)
                     && entry.must_until.is_none_or(|until| until > accepted)
-                    && durable(entry.client) == Some(entry.session)
                     && !filter.shared
                     && filter.qos != QoS::AtMostOnce
                     && !(filter.no_local && publication.publisher == Some(entry.client))
                     && matches(filter.plain, &publication.topic);
                 if holds {
-                    let key = (entry.client, entry.session, *tag);
-                    assert!(
-                        self.seen.get(&key).is_some_and(|seen| seen.all > 0),
-                        "{tag} never came to {entry:?}: {publication:?}"
-                    );
+                    owed(entry.client, entry.session);
                 }
             }
         }
+        missing
     }
 
     /// Everything is quiet: nothing that is done may come again, but as a retained message.
     pub fn forget_past(&mut self, retained: &[u64]) {
         self.publications.retain(|tag, _| retained.contains(tag));
+        // What was promised of them has come, or was dropped.
+        self.publications.values_mut().for_each(|publication| publication.accepted = None);
         self.seen.retain(|(.., tag), _| retained.contains(tag));
         self.entries.retain(|entry| entry.may_until.is_none());
         self.last.clear();

@@ -2,6 +2,7 @@
 
 use crate::Cluster;
 use crate::Got;
+use crate::model::Publication;
 use crate::wire::{Login, Message, publish, subscribe};
 use crate::world::{Alive, World};
 use ravelin_broker::home_shard;
@@ -12,6 +13,7 @@ impl World {
     /// Everybody connects, everything arrives and is acknowledged. Then the promises are looked at.
     pub(crate) fn quiet(&mut self) {
         self.note(|_| "quiet".into());
+        self.allow_publishing();
         for client in 0..self.clients.len() {
             if self.clients[client].conn.is_none() {
                 let id = self.clients[client].id.clone();
@@ -58,11 +60,7 @@ impl World {
         let stats = self.cluster.stats();
         assert_eq!(stats.iter().map(|stats| stats.connected).sum::<u64>(), self.clients.len() as u64);
         assert_eq!(stats.iter().map(|stats| stats.queued + stats.queued_bytes).sum::<u64>(), 0);
-        let known = &self.known;
-        self.model.check_promises(|client| {
-            let known = &known[client];
-            (known.durable && !known.fuzzy && matches!(known.alive, Alive::Yes(..))).then_some(known.no)
-        });
+        self.check_promises();
         let actual = self.read_retained();
         let (now_ms, last_crash) = (self.now_ms(), self.last_crash);
         self.retained.check(&actual, now_ms, last_crash);
@@ -70,8 +68,36 @@ impl World {
         let kept: Vec<u64> = actual.values().copied().collect();
         self.model.forget_past(&kept);
         self.wills.quiet();
+        self.quiet_rights();
         self.cluster.settle();
         self.look();
+    }
+
+    fn check_promises(&mut self) {
+        let (known, law, last_crash, tight) = (&self.known, &self.law, self.last_crash, self.tight);
+        let durable = |client: usize| {
+            let known = &known[client];
+            (known.durable && !known.fuzzy && matches!(known.alive, Alive::Yes(..))).then_some(known.no)
+        };
+        let forgiven = |client: usize, publication: &Publication| {
+            // What is not yet durable may be lost in a crash, and drops before it are not counted any more.
+            let uncertain = (tight || publication.direct.is_some()) && publication.sent <= last_crash;
+            uncertain || law.banned(client, &publication.topic).is_some_and(|at| at >= publication.sent)
+        };
+        let missing = self.model.missing_promises(durable, forgiven);
+        for client in 0..self.clients.len() {
+            let dropped = self.dropped(client);
+            let known = &mut self.known[client];
+            let before = if known.drops.0 == (known.no, last_crash) { known.drops.1 } else { 0 };
+            known.drops = ((known.no, last_crash), dropped);
+            let missing = missing.get(&client).map_or(&[][..], Vec::as_slice);
+            assert!(
+                missing.len() as u64 <= dropped - before,
+                "{} never got {missing:?}, and {} messages were dropped for it",
+                self.clients[client].id,
+                dropped - before
+            );
+        }
     }
 
     /// What each shard has retained, which must be the same.

@@ -19,7 +19,8 @@ impl World {
         let id = self.model.filters[chosen[0]].id;
         // One SUBSCRIBE has one identifier, and a filter always the same options.
         let fits = |filter: &Filter| filter.id == id && (version == Version::V5 || !filter.no_local);
-        chosen.retain(|&filter| fits(&self.model.filters[filter]));
+        let may = |filter: &Filter| self.law.may_subscribe(client, filter.text);
+        chosen.retain(|&filter| fits(&self.model.filters[filter]) && may(&self.model.filters[filter]));
         if chosen.is_empty() {
             return;
         }
@@ -71,27 +72,28 @@ impl World {
             message.payload.clear();
         } else if random.one_in(20) {
             message.payload.resize(5000, b' ');
+        } else if self.tight && !message.retain && random.one_in(50) {
+            message.payload.resize(100_000, b' ');
         }
         if self.clients[client].version() == Version::V5 && random.one_in(10) {
             message.expiry_s = Some(*random.pick(&[1, 5, 100]));
         }
         let expires_ms = message.expiry_s.map(|s| now_ms + s as u64 * 1000);
         let empty = message.payload.is_empty();
-        if message.retain {
+        let allowed = self.law.may_publish(client, topic);
+        if !allowed {
+            self.law.denied.insert(tag);
+        }
+        if message.retain && allowed {
             self.retained.published(topic, tag, empty, now_ms, expires_ms, step);
         }
-        if !empty {
+        if !empty && allowed {
             let publication = Publication {
-                publisher: Some(client),
-                topic: topic.into(),
-                qos: message.qos,
                 retain: message.retain,
                 expires_ms,
                 may_expire: expires_ms.is_some(),
-                sent: step,
                 sends: 1,
-                accepted: None,
-                recounted: false,
+                ..Publication::new(Some(client), topic, message.qos, step)
             };
             self.model.publications.insert(tag, publication);
         }
@@ -110,13 +112,15 @@ impl World {
         for heard in heard {
             match heard {
                 Heard::Connected(present) => self.connected(client, present),
-                Heard::Message(message) => {
+                Heard::Message(message, at) => {
+                    self.law.check_received(client, &message.topic, at);
                     let receiver = Receiver {
                         client,
                         session: no,
                         fuzzy: self.known[client].fuzzy,
                         read_ms: self.clients[client].read_ms,
                         subscribes: self.known[client].subscribes,
+                        banned: self.law.banned(client, &message.topic),
                     };
                     self.note(|world| {
                         let Message { dup, id, qos, .. } = message;
@@ -125,6 +129,11 @@ impl World {
                     });
                     self.model.received(&receiver, &message);
                 }
+                Heard::Denied(tag) => {
+                    assert!(self.law.denied.contains(&tag), "{tag} was refused, but it was allowed");
+                }
+                // A client of 3.1.1 is not told that it may not (MQTT-3.3.5-2).
+                Heard::Accepted(tag) if self.law.denied.contains(&tag) => {}
                 Heard::Accepted(tag) => {
                     self.retained.accepted(tag);
                     if let Some(publication) = self.model.publications.get_mut(&tag) {
@@ -134,7 +143,11 @@ impl World {
                 Heard::Subscribed(all) => all.iter().for_each(|&no| self.model.subscribed(no, step)),
                 Heard::Unsubscribed(all) => all.iter().for_each(|&no| self.model.unsubscribed(no, step)),
                 Heard::Ended(reason) => {
-                    let expected = [ReasonCode::SESSION_TAKEN_OVER, ReasonCode::KEEP_ALIVE_TIMEOUT];
+                    let expected = [
+                        ReasonCode::SESSION_TAKEN_OVER,
+                        ReasonCode::KEEP_ALIVE_TIMEOUT,
+                        ReasonCode::ADMINISTRATIVE_ACTION,
+                    ];
                     assert!(expected.contains(&reason), "{} was told {reason}", self.clients[client].id);
                 }
             }

@@ -52,6 +52,13 @@ impl Wills {
         }
     }
 
+    /// The client may not publish them any more: what is not published is dropped.
+    pub fn forbidden(&mut self, client: usize, step: u64) {
+        for will in self.of(client).filter(|will| matches!(will.state, State::Armed | State::Due(_))) {
+            (will.state, will.changed) = (State::Over, step);
+        }
+    }
+
     /// A new connection takes the session over, or ends it. What was armed on a connection that is still there is due at
     /// once if it has no delay.
     pub fn reconnected(&mut self, client: usize, resumed: bool, now_ms: u64, step: u64) {

@@ -1,5 +1,6 @@
 //! Clients that do anything at any time, against shards, mail and a disk that are late, and a process that dies.
 
+use crate::bans::Law;
 use crate::client::Client;
 use crate::model::{Filter, Model, Publication};
 use crate::retained::Retained;
@@ -38,6 +39,8 @@ pub(crate) struct Known {
     pub subscribes: u32,
     /// What CONNACK will say.
     pub present: bool,
+    /// In which session and after which crash drops were last counted, and how many there were.
+    pub drops: ((u64, u64), u64),
 }
 
 /// A simulated world.
@@ -50,6 +53,9 @@ pub struct World {
     pub(crate) wills: Wills,
     pub(crate) will_messages: BTreeMap<u64, Message>,
     pub(crate) retained: Retained,
+    pub(crate) law: Law,
+    /// Queues are short, or connections slow: messages are dropped.
+    pub(crate) tight: bool,
     pub(crate) step: u64,
     /// By shard: the step after which everything was durable.
     pub(crate) synced: Vec<u64>,
@@ -111,7 +117,13 @@ impl World {
     pub fn new(seed: u64) -> World {
         let mut random = Random::new(seed);
         let shards = 1 + random.below(3) as u16;
+        let tight = random.one_in(3);
+        let short =
+            |choices: &[usize], random: &mut Random| if tight { *random.pick(choices) } else { 1 << 26 };
         let limits = Limits {
+            queue_messages_max: short(&[3, 20, 1000], &mut random),
+            queue_bytes_max: short(&[2_000, 1 << 20], &mut random),
+            outbound_bytes_max: short(&[100_000, 8 << 20], &mut random),
             inflight_max: *random.pick(&[1, 3, 20, 1024]),
             topic_alias_max: *random.pick(&[0, 3]),
             route_cache_max: *random.pick(&[2, 1000]),
@@ -131,6 +143,7 @@ impl World {
             fuzzy: false,
             subscribes: 0,
             present: false,
+            drops: ((0, 0), 0),
         };
         World {
             cluster: Cluster::with_limits(shards, limits),
@@ -140,6 +153,8 @@ impl World {
             wills: Wills::default(),
             will_messages: BTreeMap::new(),
             retained: Retained::default(),
+            law: Law::default(),
+            tight,
             step: 0,
             synced: vec![0; shards as usize],
             last_crash: 0,
@@ -204,7 +219,11 @@ impl World {
                     self.cluster.set_stalled(conn, stalled);
                 }
             }
-            580..800 => self.deliver_mail(),
+            580..790 => self.deliver_mail(),
+            790..794 => self.change_rights(),
+            794..797 => self.publish_direct(client),
+            797..799 => self.disconnect_by_force(client),
+            799..800 => self.wipe(client),
             800..930 => {
                 let shard = self.random.below(self.cluster.shards() as usize) as u16;
                 let most = *self.random.pick(&[1, 3, 1000]);
@@ -252,6 +271,12 @@ impl World {
 
     /// Takes notice of what the core says has happened, and of what is durable.
     pub(crate) fn look(&mut self) {
+        self.look_at_events();
+        self.look_at_disks();
+    }
+
+    /// Takes notice of what the core says has happened.
+    pub(crate) fn look_at_events(&mut self) {
         for (now, event) in std::mem::take(&mut self.cluster.events) {
             match event {
                 Event::WillPublished { topic, client_id } => {
@@ -263,18 +288,23 @@ impl World {
                     DisconnectCause::Normal
                     | DisconnectCause::WithWill
                     | DisconnectCause::Reset
-                    | DisconnectCause::TakenOver => {}
+                    | DisconnectCause::TakenOver
+                    | DisconnectCause::Administrative => {}
                     cause => panic!("{client_id} was cut off: {cause:?}"),
                 },
                 Event::SessionEnded { client_id, expired: true } => self.expired(&client_id, now.wall_ms),
                 _ => {}
             }
         }
+    }
+
+    fn look_at_disks(&mut self) {
         for shard in 0..self.cluster.shards() {
             if self.cluster.disk.pending(shard) == 0 {
                 self.synced[shard as usize] = self.step;
             }
         }
+        self.look_at_ended();
         if self.step.is_multiple_of(64) {
             for shard in 0..self.cluster.shards() {
                 self.cluster.shard(shard).check_invariants();
@@ -294,16 +324,8 @@ impl World {
             self.retained.published(topic, tag, false, at_ms, None, self.step);
         }
         let publication = self.model.publications.entry(tag).or_insert_with(|| Publication {
-            publisher: None,
-            topic: topic.into(),
-            qos: message.qos,
             retain: message.retain,
-            expires_ms: None,
-            may_expire: false,
-            sent: self.step,
-            sends: 0,
-            accepted: None,
-            recounted: false,
+            ..Publication::new(None, topic, message.qos, self.step)
         });
         publication.sends += 1;
     }
