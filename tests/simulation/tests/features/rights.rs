@@ -315,3 +315,28 @@ fn a_retained_message_is_kept_from_subscribers_when_its_author_may_not_publish_i
         assert_eq!(count(&mut c), 6);
     });
 }
+
+#[test]
+fn what_was_withdrawn_does_not_come_back_with_the_right() {
+    for q in [1, 2] {
+        for restart in [false, true] {
+            on_shards(|mut c| {
+                let (p, s) = pair(&mut c, Version::V5, Some(1));
+                for id in 1..=3 {
+                    put(&mut c, p, &Message::new("t", "x", q).id(id));
+                }
+                assert_eq!(messages(take(&mut c, s)).len(), 1, "two wait");
+                c.drop_conn(s);
+                forbid_receiving(&mut c, "t");
+                c.set_rights(Rc::new(Rights::default()));
+                c.settle();
+                if restart {
+                    let shards = c.shards();
+                    c.restart(shards);
+                }
+                let (_, got) = rejoin(&mut c, login(Version::V5));
+                assert_eq!(messages(got), []);
+            });
+        }
+    }
+}
