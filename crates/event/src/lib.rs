@@ -13,5 +13,5 @@ mod record;
 
 pub use catalog::{CATALOG, Entry, Event};
 pub use cause::{DisconnectCause, Fault, Refusal};
-pub use principal::{CertificateAttributes, Principal};
+pub use principal::{CertificateAttributes, Granted, Principal};
 pub use record::{Level, Record};

@@ -20,6 +20,18 @@ pub struct Principal {
     /// What the client certificate says; `None` without one, and for a session restored from disk. A rule that needs
     /// an attribute which is not there does not match.
     pub attributes: Option<Arc<CertificateAttributes>>,
+    /// The groups and roles that a token gives it beside those of the directory; `None` without one, and for a session
+    /// restored from disk.
+    pub granted: Option<Arc<Granted>>,
+}
+
+/// What a token gives its holder for as long as it counts. Names of groups and roles that do not exist give nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Granted {
+    /// Names of groups.
+    pub groups: Vec<Arc<str>>,
+    /// Names of roles.
+    pub roles: Vec<Arc<str>>,
 }
 
 /// What a verified client certificate says, as access rules and the inventory use it.
@@ -57,6 +69,7 @@ impl Principal {
             address: None,
             class: None,
             attributes: None,
+            granted: None,
         }
     }
 }

@@ -99,7 +99,12 @@ fn issuer() -> Issuer {
         lifetime_max_s: 3600,
         keys_url: None,
         keys_age_max_s: 0,
-        claims: ClaimNames { class: Some("class".into()), ..ClaimNames::default() },
+        claims: ClaimNames {
+            class: Some("class".into()),
+            groups: Some("groups".into()),
+            roles: Some("roles".into()),
+            ..ClaimNames::default()
+        },
     };
     Issuer::new(settings, cell)
 }
@@ -469,4 +474,67 @@ fn an_identity_that_does_not_exist_looks_like_one_that_does() {
         assert_ne!(nobody, rest(first("somebody", mechanism)));
     }
     assert_ne!(rest(first("nobody", Mechanism::Sha256)), rest(first("nobody", Mechanism::Sha512)));
+}
+
+#[test]
+fn a_fingerprint_belongs_to_one_identity_of_the_directory() {
+    let meter = facts("whatever the name says");
+    let policy = ListenerPolicy { identity_from: IdentityFrom::Fingerprint, ..MTLS };
+    let begin = |auth: &Authenticator, attempt: Attempt<'_>| settle(auth, auth.begin(&policy, attempt));
+    let auth = authenticator();
+    let (refusal, reason, what) = told(begin(&auth, attempt("alice", Some(&meter), None)));
+    assert_eq!((refusal, reason), (Refusal::BadCertificate, ReasonCode::NOT_AUTHORIZED));
+    assert!(what.contains(&*meter.fingerprint), "{what}");
+    let mut edit = directory().edit();
+    let fingerprint = meter.fingerprint.clone();
+    edit.modify_identity("alice", |alice| {
+        alice.fingerprints = vec![fingerprint];
+        Ok(())
+    })
+    .unwrap();
+    let auth = auth.with_directory(edit.finish().unwrap().0);
+    let admission = begin(&auth, attempt("alice", Some(&meter), None)).unwrap();
+    assert_eq!(admission.principal.identity.as_deref(), Some("alice"));
+    assert_eq!(why(begin(&auth, attempt("dave", Some(&meter), None))), Refusal::IdentityMismatch);
+    assert_eq!(why(begin(&auth, attempt("alice", Some(&facts("alice")), None))), Refusal::BadCertificate);
+    let named = Attempt { username: Some("dave"), ..attempt("alice", Some(&meter), None) };
+    assert_eq!(why(begin(&auth, named)), Refusal::IdentityMismatch);
+}
+
+#[test]
+fn a_token_gives_groups_and_roles_that_exist_and_never_administration() {
+    use ravelin_protect::directory::{Action, Group, Membership, Role, Rule, RuleType};
+    let mut edit = directory().edit();
+    for (name, topic, allow) in [
+        ("readers", "meters/#", true),
+        ("writers", "orders/%g/#", true),
+        ("no-secrets", "meters/secret", false),
+    ] {
+        let mut role = Role::new(name);
+        role.rules = vec![Rule::new(RuleType::PublishClientSend, topic, allow)];
+        edit.create_role(role).unwrap();
+    }
+    let mut operators = Group::new("operators");
+    operators.roles = vec![Membership::new("writers")];
+    edit.create_group(operators).unwrap();
+    edit.modify_identity("alice", |alice| {
+        alice.roles = vec![Membership::new("no-secrets")];
+        Ok(())
+    })
+    .unwrap();
+    let directory = edit.finish().unwrap().0;
+    let auth = authenticator().with_directory(directory.clone());
+    let may = |more: Value, topic: &str| {
+        let token = token_with("alice", more);
+        let admission = settle(&auth, auth.begin(&MTLS, attempt("alice", None, Some(&token)))).unwrap();
+        directory.decide(&admission.principal, Action::Publish { topic, qos: 0, retain: false }).allowed
+    };
+    assert!(!may(json!({}), "meters/1"));
+    assert!(may(json!({"roles": "readers"}), "meters/1"));
+    assert!(!may(json!({"roles": ["readers"]}), "meters/secret"), "a denial of the directory comes first");
+    assert!(may(json!({"groups": ["nowhere", "operators"]}), "orders/operators/1"));
+    assert!(!may(json!({"groups": ["nowhere", "operators"]}), "orders/nowhere/1"), "no such group");
+    for topic in ["$CONTROL/dynamic-security/v1", "meters/1"] {
+        assert!(!may(json!({"roles": ["admin"], "groups": ["admin"]}), topic), "{topic}");
+    }
 }

@@ -7,10 +7,12 @@
 mod deployment;
 mod node;
 mod process;
+mod provider;
 
 pub use deployment::Deployment;
 pub use node::Node;
 pub use process::{Process, output, target};
+pub use provider::{Provider, code};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,4 +38,10 @@ pub fn ravelin<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>
     let mut command = std::process::Command::new(binary());
     command.args(arguments);
     command
+}
+
+/// The time in seconds since the Unix epoch.
+pub fn now_s() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("a clock after 1970").as_secs()
 }

@@ -38,6 +38,12 @@ impl Shard {
         match step {
             Step::Accept(admission) => {
                 let Admission { principal, auth_data, standing } = *admission;
+                // A token that gives other groups, or another class, is for another connection: what the client has
+                // subscribed to was allowed by the one before.
+                if self.broker.principal(link) != Some(&principal) {
+                    let what = "what it may do is no longer the same";
+                    return self.end_reauth(link, ReasonCode::NOT_AUTHORIZED, what);
+                }
                 conn.proven_s = (self.now.mono_ms / 1000) as u32;
                 self.broker.send_auth(link, ReasonCode::SUCCESS, &method, auth_data.as_deref());
                 self.keep_standing(key, &standing);

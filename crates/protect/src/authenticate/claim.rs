@@ -5,7 +5,7 @@ use super::standing::{Proof, Standing, TokenTerms, With};
 use super::{Admission, Attempt, Authenticator, Denied, Step, USER_BYTES_MAX, needs_certificate};
 use crate::jwt::{Claims, KeyId};
 use crate::{BindClientId, CertificateFacts, IdentityFrom, ListenerPolicy, SecondFactor, random};
-use ravelin_event::{CertificateAttributes, Principal, Refusal};
+use ravelin_event::{CertificateAttributes, Granted, Principal, Refusal};
 use ravelin_mqtt::ReasonCode;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -158,6 +158,7 @@ impl Authenticator {
             address: Some(claim.address),
             class: class.map(|class| class.0),
             attributes,
+            granted: claim.token.as_deref().and_then(|(claims, _)| granted(claims)),
         };
         let token = claim.token.map(|token| TokenTerms { until_s: token.0.until_s, key: token.1 });
         Ok(Admission { principal, auth_data: claim.auth_data, standing: Standing { proof, tag, token } })
@@ -230,6 +231,13 @@ impl Claim {
         let prefix = identity.unwrap_or("auto");
         Ok(format!("{prefix}-{}", crate::certificate::hex(&bytes)).into())
     }
+}
+
+/// The groups and roles that a token names.
+fn granted(claims: &Claims) -> Option<Arc<Granted>> {
+    let names = |list: &[String]| list.iter().map(|name| name.as_str().into()).collect();
+    let granted = Granted { groups: names(&claims.groups), roles: names(&claims.roles) };
+    (granted != Granted::default()).then(|| Arc::new(granted))
 }
 
 fn disabled(identity: &Arc<str>) -> Denied {

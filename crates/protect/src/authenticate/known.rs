@@ -45,8 +45,7 @@ impl Authenticator {
 
     /// Which identity has the certificate with this fingerprint.
     pub(super) fn identity_by_fingerprint(&self, fingerprint: &str) -> Option<Arc<str>> {
-        let _ = fingerprint;
-        None
+        self.directory.identity_by_fingerprint(fingerprint).map(|listed| listed.name.clone())
     }
 
     /// What a token's class claim stands for; `None`: there is no such class.

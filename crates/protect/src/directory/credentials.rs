@@ -3,6 +3,7 @@
 use super::DirectoryError;
 use crate::password::{PasswordFile, StoredHash, User};
 use crate::scram::{Mechanism, ScramVerifier};
+use crate::totp::Totp;
 use crate::{Error, Secret};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -56,6 +57,13 @@ impl Credentials {
         let kept = self.lines.iter().filter(|line| line.starts_with("$totp$"));
         let set = new.lines.iter().filter(|line| !line.starts_with("$totp$"));
         Credentials::parse(set.chain(kept).map(|line| line.as_str()))
+    }
+
+    /// These credentials with another secret of one-time codes, or without one.
+    pub fn with_totp(&self, totp: Option<&Totp>) -> Result<Credentials, DirectoryError> {
+        let entry = totp.map(|totp| totp.to_entry());
+        let kept = self.lines.iter().filter(|line| !line.starts_with("$totp$")).map(|line| line.as_str());
+        Credentials::parse(kept.chain(entry.as_ref().map(|entry| entry.as_str())))
     }
 
     /// What the authenticator asks.

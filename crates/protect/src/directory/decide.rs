@@ -161,27 +161,39 @@ impl Directory {
 impl Inner {
     pub(super) fn subject<'a>(&'a self, who: &'a Principal, entry: Option<&'a IdentityEntry>) -> Subject<'a> {
         let numbers = entry.map_or(&[][..], |entry| &entry.groups);
-        Subject { who, groups: GroupNames { slots: &self.groups, numbers } }
+        let granted = who.granted.as_deref().map_or(&[][..], |granted| &granted.groups);
+        Subject { who, groups: GroupNames { slots: &self.groups, numbers, granted } }
     }
 
     /// The roles that are asked, in their order.
-    pub(super) fn asked<'a>(
+    pub(super) fn asked<'a, 'w>(
         &'a self,
-        who: &Principal,
+        who: &'w Principal,
         entry: Option<&'a IdentityEntry>,
-    ) -> impl Iterator<Item = Asked<'a>> {
+    ) -> impl Iterator<Item = Asked<'a>> + use<'a, 'w> {
         // Whoever the configuration makes an administrator has the role before all others.
         let configured = who.identity.as_deref().is_some_and(|name| self.administrators.contains(name));
         let admin = if configured { self.roles.get(ADMIN_ROLE) } else { None };
         let own = entry.map_or(&[][..], |entry| &entry.roles);
         let groups = entry.map_or(&[][..], |entry| &entry.groups);
         let last = if who.identity.is_some() { self.default_group } else { self.anonymous_group };
-        let by_group = groups.iter().copied().chain(last).filter_map(|slot| self.groups.at(slot));
+        // What a token gives comes after what the directory says, and never makes an administrator.
+        let (granted_groups, granted_roles) = match who.granted.as_deref() {
+            Some(granted) => (&granted.groups[..], &granted.roles[..]),
+            None => (&[][..], &[][..]),
+        };
+        let granted_groups = granted_groups.iter().filter_map(|name| self.groups.get(name));
+        let granted_roles = granted_roles
+            .iter()
+            .filter(|name| ***name != *ADMIN_ROLE)
+            .filter_map(|name| self.roles.get(name));
+        let by_group = groups.iter().filter_map(|slot| self.groups.at(*slot)).chain(granted_groups);
+        let by_group = by_group.chain(last.and_then(|slot| self.groups.at(slot)));
         let by_group = by_group.flat_map(|group| {
             let roles = group.roles.iter().filter_map(|slot| self.roles.at(*slot));
             roles.map(|entry| Asked { entry, group: Some(&group.group.name) })
         });
-        let own = own.iter().filter_map(|slot| self.roles.at(*slot));
+        let own = own.iter().filter_map(|slot| self.roles.at(*slot)).chain(granted_roles);
         admin.into_iter().chain(own).map(|entry| Asked { entry, group: None }).chain(by_group)
     }
 

@@ -142,11 +142,14 @@ pub(super) struct Subject<'a> {
 pub(super) struct GroupNames<'a> {
     pub slots: &'a super::table::Slots<super::GroupEntry>,
     pub numbers: &'a [u32],
+    /// The names of those that a token gives; they need not exist.
+    pub granted: &'a [std::sync::Arc<str>],
 }
 
 impl<'a> GroupNames<'a> {
     fn iter(self) -> impl Iterator<Item = &'a str> {
-        self.numbers.iter().filter_map(move |slot| Some(&*self.slots.at(*slot)?.group.name))
+        let listed = self.numbers.iter().filter_map(move |slot| Some(&*self.slots.at(*slot)?.group.name));
+        listed.chain(self.granted.iter().filter_map(move |name| Some(&*self.slots.get(name)?.group.name)))
     }
 }
 

@@ -3,7 +3,7 @@
 mod rumqtt;
 mod tool;
 
-use ravelin_e2e::{Deployment, Node, output, ravelin};
+use ravelin_e2e::{Deployment, Node, Provider, code, output, ravelin};
 use tool::{Access, Credentials, Tool, Version};
 
 const VERSIONS: [Version; 2] = [Version::V311, Version::V5];
@@ -101,6 +101,61 @@ fn every_client_logs_in_with_a_password_and_not_with_a_wrong_one() {
             let wrong = tool.publish(&access("wrong"), version, 1, "interop/a", "wrong");
             assert!(wrong.is_err(), "{tool:?} {version:?} published with a wrong password");
             node.wait_for(start, "connection.refused", |fields| fields["why"] == "bad_credentials");
+        }
+    }
+}
+
+#[test]
+fn every_client_can_bring_a_token_or_a_certificate_and_a_code() {
+    let deployment = Deployment::new();
+    let provider = Provider::new();
+    for (name, keys) in [
+        ("token", "client_certificate = \"none\"\nauthentication = [\"jwt\"]"),
+        ("two-factors", "client_ca = \"ca/ca.crt\"\ncrl = [\"ca/ca.crl\"]\nsecond_factor = \"totp\""),
+    ] {
+        deployment.append(&format!(
+            "[[listener]]\nname = \"{name}\"\ntransport = \"tls\"\naddress = \"127.0.0.1:0\"\n\
+             certificate = \"tls/server.crt\"\nkey = \"tls/server.key\"\n{keys}\n"
+        ));
+    }
+    deployment.append(&format!(
+        "[[jwt]]\nissuer = \"https://id.plant\"\naudience = [\"ravelin\"]\njwks_url = \"{}\"\n",
+        provider.url()
+    ));
+    let mut secrets = Vec::new();
+    for tool in TOOLS {
+        deployment.add_client(tool.name(), &["--publish", "interop/#"]);
+        let mut enrol = ravelin(["passwd"]);
+        enrol.arg(deployment.path("passwords")).args([tool.name(), "--totp"]);
+        let uri = String::from_utf8(output(&mut enrol, b"").stdout).expect("text").trim().to_owned();
+        secrets.push((tool, uri));
+    }
+    let node = Node::serve(&deployment);
+    node.wait_for(0, "issuer.keys_changed", |_| true);
+    for (tool, uri) in secrets {
+        let publish = |listener: &str, version: Version, credentials: Credentials| {
+            let (port, ca, id) = (node.port(listener), deployment.ca(), tool.name().into());
+            let access = Access { port, ca, id, credentials, websocket: false };
+            tool.publish(&access, version, 1, "interop/a", "x")
+        };
+        let name = || tool.name().to_owned();
+        let certificate = || deployment.certificate(tool.name());
+        // Both versions within one step and the next: a code is good once.
+        for (version, steps) in VERSIONS.into_iter().zip([0, 1]) {
+            let token = Credentials::Password(name(), provider.token_for(tool.name(), 60));
+            let taken = publish("token", version, token);
+            assert!(taken.is_ok(), "{tool:?} {version:?}: {taken:?}");
+            let stranger = Credentials::Password(name(), Provider::new().token_for(tool.name(), 60));
+            assert!(publish("token", version, stranger).is_err(), "{tool:?} {version:?}");
+            let (alone, wrong) = (
+                Credentials::Certificate(certificate()),
+                Credentials::Both(certificate(), name(), "1".into()),
+            );
+            assert!(publish("two-factors", version, alone).is_err(), "{tool:?} {version:?} without a code");
+            assert!(publish("two-factors", version, wrong).is_err(), "{tool:?} {version:?} with a wrong one");
+            let code = code(&uri, steps);
+            let taken = publish("two-factors", version, Credentials::Both(certificate(), name(), code));
+            assert!(taken.is_ok(), "{tool:?} {version:?}: {taken:?}");
         }
     }
 }

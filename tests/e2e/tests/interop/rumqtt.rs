@@ -1,6 +1,6 @@
 //! rumqttc, which is a crate and no program.
 
-use crate::tool::{Access, Credentials, Version};
+use crate::tool::{Access, Version};
 use ravelin_e2e::PATIENCE;
 use rumqttc::{Client, Event, MqttOptions, Outgoing, Packet, QoS, Transport, v5};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -145,7 +145,7 @@ fn publish_v5(access: &Access, qos: u8, topic: &str, payload: &str) -> Result<()
 fn options_v4(access: &Access) -> MqttOptions {
     let mut options = MqttOptions::new(&access.id, "127.0.0.1", access.port);
     options.set_transport(transport(access)).set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
-    if let Credentials::Password(user, password) = &access.credentials {
+    if let Some((user, password)) = access.credentials.password() {
         options.set_credentials(user, password);
     }
     options
@@ -154,7 +154,7 @@ fn options_v4(access: &Access) -> MqttOptions {
 fn options_v5(access: &Access) -> v5::MqttOptions {
     let mut options = v5::MqttOptions::new(&access.id, "127.0.0.1", access.port);
     options.set_transport(transport(access)).set_max_packet_size(Some(PACKET_BYTES_MAX as u32));
-    if let Credentials::Password(user, password) = &access.credentials {
+    if let Some((user, password)) = access.credentials.password() {
         options.set_credentials(user, password);
     }
     options
@@ -162,10 +162,8 @@ fn options_v5(access: &Access) -> v5::MqttOptions {
 
 fn transport(access: &Access) -> Transport {
     let read = |path: &std::path::Path| std::fs::read(path).expect("a PEM file");
-    let client_auth = match &access.credentials {
-        Credentials::Certificate((certificate, key)) => Some((read(certificate), read(key))),
-        Credentials::Password(..) => None,
-    };
+    let client_auth =
+        access.credentials.certificate().map(|(certificate, key)| (read(certificate), read(key)));
     Transport::tls(read(&access.ca), client_auth, None)
 }
 

@@ -54,6 +54,28 @@ pub enum Credentials {
     Certificate((PathBuf, PathBuf)),
     /// User name and password.
     Password(String, String),
+    /// A certificate, and a second factor in the password field.
+    Both((PathBuf, PathBuf), String, String),
+}
+
+impl Credentials {
+    /// Certificate and key.
+    pub fn certificate(&self) -> Option<&(PathBuf, PathBuf)> {
+        match self {
+            Credentials::Certificate(pair) | Credentials::Both(pair, ..) => Some(pair),
+            Credentials::Password(..) => None,
+        }
+    }
+
+    /// User name, and what stands in the password field.
+    pub fn password(&self) -> Option<(&str, &str)> {
+        match self {
+            Credentials::Password(user, password) | Credentials::Both(_, user, password) => {
+                Some((user, password))
+            }
+            Credentials::Certificate(_) => None,
+        }
+    }
 }
 
 /// A client that is subscribed; each message is a line: topic, QoS, retained, payload.
@@ -160,24 +182,24 @@ fn like_mosquitto(mut command: Command, access: &Access, version: Version, qos: 
     command.args(["-h", "127.0.0.1", "-p", &access.port.to_string(), "-V", version.option()]);
     command.args(["-i", &access.id, "-q", &qos.to_string(), "-t", topic]);
     command.arg("--cafile").arg(&access.ca);
-    match &access.credentials {
-        Credentials::Certificate((certificate, key)) => {
-            command.arg("--cert").arg(certificate).arg("--key").arg(key)
-        }
-        Credentials::Password(user, password) => command.args(["-u", user, "-P", password]),
-    };
+    if let Some((certificate, key)) = access.credentials.certificate() {
+        command.arg("--cert").arg(certificate).arg("--key").arg(key);
+    }
+    if let Some((user, password)) = access.credentials.password() {
+        command.args(["-u", user, "-P", password]);
+    }
     command
 }
 
 fn long_options(command: &mut Command, access: &Access, version: Version, qos: u8, topic: &str) {
     command.arg("--ca").arg(&access.ca);
     command.args(["--id", &access.id, "--mqtt", version.text(), "--qos", &qos.to_string(), "--topic", topic]);
-    match &access.credentials {
-        Credentials::Certificate((certificate, key)) => {
-            command.arg("--cert").arg(certificate).arg("--key").arg(key)
-        }
-        Credentials::Password(user, password) => command.args(["--username", user, "--password", password]),
-    };
+    if let Some((certificate, key)) = access.credentials.certificate() {
+        command.arg("--cert").arg(certificate).arg("--key").arg(key);
+    }
+    if let Some((user, password)) = access.credentials.password() {
+        command.args(["--username", user, "--password", password]);
+    }
 }
 
 fn script(name: &str) -> PathBuf {
