@@ -43,6 +43,8 @@ const TABLE: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/v1/directory/identities/{name}", Some(Role::Viewer)),
     ("PUT", "/v1/directory/identities/{name}", Some(Role::Admin)),
     ("DELETE", "/v1/directory/identities/{name}", Some(Role::Admin)),
+    ("POST", "/v1/directory/identities/{name}/totp", Some(Role::Admin)),
+    ("DELETE", "/v1/directory/identities/{name}/totp", Some(Role::Admin)),
     ("GET", "/v1/directory/groups", Some(Role::Viewer)),
     ("GET", "/v1/directory/groups/{name}", Some(Role::Viewer)),
     ("PUT", "/v1/directory/groups/{name}", Some(Role::Admin)),

@@ -4,6 +4,7 @@ pub mod classes;
 pub mod groups;
 pub mod identities;
 pub mod roles;
+pub mod totp;
 pub mod whole;
 
 use super::Api;
@@ -21,6 +22,7 @@ pub(super) fn routes(api: Api) -> Api {
     let api = groups::routes(api);
     let api = roles::routes(api);
     let api = classes::routes(api);
+    let api = totp::routes(api);
     whole::routes(api)
 }
 

@@ -9,6 +9,7 @@ mod clients;
 mod connection;
 mod directory;
 mod events;
+mod identity;
 mod limits;
 mod node;
 mod table;
@@ -76,6 +77,8 @@ enum Command {
     Acl(acl::Args),
     /// See the recent events, and those to come
     Events(events::Args),
+    /// Give an identity a secret of one-time codes, or take it away
+    Identity(identity::Args),
     /// See every limit, and how near the node is to it
     Limits(limits::Args),
     /// Make, list and revoke API tokens
@@ -100,6 +103,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Directory(args) => directory::run(&ctl, args),
         Command::Acl(args) => acl::run(&ctl, args),
         Command::Events(args) => events::run(&ctl, args),
+        Command::Identity(args) => identity::run(&ctl, args),
         Command::Limits(args) => limits::run(&ctl, args),
         Command::Tokens(args) => tokens::run(&ctl, args),
     });
