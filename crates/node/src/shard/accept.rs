@@ -14,8 +14,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Connections that are accepted from one listener in one turn.
-const BATCH: usize = 64;
+/// Connections that are accepted from one listener at once: those who are served wait no longer for a flood of them.
+const BATCH: usize = 8;
 /// After the node ran out of file descriptors, a listener rests so long.
 const REST_MS: u64 = 100;
 
