@@ -94,6 +94,11 @@ events! {
     /// The log was compacted.
     Checkpointed = "store.checkpointed", Info { bytes_before: u64, bytes_after: u64, }
 
+    /// What the process has given up: it can only do what a node must.
+    SandboxClosed = "sandbox.closed", Info { applied: String, }
+    /// A part of the sandbox could not be closed.
+    SandboxIncomplete = "sandbox.incomplete", Warn { applied: String, missing: String, }
+
     /// The record of transmissions is open; from here on it goes on.
     RecordOpened = "record.opened", Info { record: String, directory: String, created: bool, sequence: u64, }
     /// The end of the record was found damaged; `ravelin audit verify` says what is whole.

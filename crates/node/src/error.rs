@@ -46,6 +46,12 @@ pub enum Error {
     /// The record of transmissions could not be opened or written.
     #[error(transparent)]
     Record(#[from] ravelin_audit::Error),
+    /// The process could not be restricted as the configuration demands.
+    #[error("failed to close the sandbox: {problem}")]
+    Sandbox {
+        /// Which part, and why.
+        problem: String,
+    },
     /// Users, rules, certificates or keys could not be read.
     #[error(transparent)]
     Protect(#[from] ravelin_protect::Error),

@@ -17,6 +17,7 @@ mod listener;
 mod rates;
 mod read;
 mod record;
+mod sandbox;
 mod sections;
 
 pub use control::{CONTROL_LIMITS, ControlConfig, ControlLimits, ControlTls};
@@ -35,6 +36,7 @@ pub use ravelin_protect::units::{
     Rate, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate,
 };
 pub use record::RecordConfig;
+pub use sandbox::{SandboxConfig, SandboxMode};
 
 use diagnostic::{Place, Source};
 use ravelin_event::Level;
@@ -71,6 +73,8 @@ pub struct Config {
     pub directory: DirectoryConfig,
     /// What is kept on disk, and when it counts as kept.
     pub store: StoreConfig,
+    /// What the process gives up before it serves.
+    pub sandbox: SandboxConfig,
     /// What is recorded beyond denial.
     pub record: RecordConfig,
     /// Every limit.
@@ -87,6 +91,8 @@ pub struct Config {
     pub inventory: InventoryConfig,
     /// What is allowed but deserves a warning: the dangerous settings.
     pub warnings: Vec<Diagnostic>,
+    /// Every string of the file as a path.
+    mentioned: Vec<PathBuf>,
     source: Arc<Source>,
     places: BTreeMap<String, Place>,
 }
@@ -193,6 +199,11 @@ impl Config {
 
     fn parse_named(text: &str, base_dir: &Path, name: &str) -> Result<Config, ConfigErrors> {
         sections::parse(Arc::new(Source::new(name, text)), base_dir)
+    }
+
+    /// What may be the path of a file that the configuration names, and of itself. Whether there is one is another question.
+    pub(crate) fn mentioned(&self) -> &[PathBuf] {
+        &self.mentioned
     }
 
     /// One plain listener on loopback where everyone may do everything, with the limits that a benchmark needs. The

@@ -4,17 +4,18 @@ use super::diagnostic::{ConfigErrors, Severity, Source};
 use super::read::{Reader, Table};
 use super::{
     AccessConfig, AuthenticationConfig, Config, Durability, Limits, LogConfig, LogFormat, NodeConfig,
-    RecordConfig, StoreConfig, SysConfig, control, directory, inventory, jwt, keys, listener, rates, record,
+    RecordConfig, SandboxConfig, StoreConfig, SysConfig, control, directory, inventory, jwt, keys, listener,
+    rates, record,
 };
 use ravelin_broker::SHARDS_MAX;
 use ravelin_event::Level;
 use ravelin_protect::SecondFactor;
 use ravelin_protect::rates::RateScope;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 /// What `serve --dangerous-open` runs; the address is put in.
 pub(super) const OPEN: &str = "\
@@ -75,6 +76,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
             .unwrap_or(Duration::from_millis(100)),
         key_file: table.take::<String>("key_file").map(|path| base.join(path)),
     });
+    let sandbox = root.table("sandbox", SandboxConfig::read);
     let record = root.table("record", |table| RecordConfig::read(table, base));
     let limits = root.table("limits", Limits::read);
     let rates = root.tables("rate", rates::read);
@@ -116,6 +118,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         certificates,
         directory,
         store,
+        sandbox,
         record,
         limits,
         rates: rates.into_iter().flatten().collect(),
@@ -124,6 +127,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         control,
         inventory,
         warnings: Vec::new(),
+        mentioned: mentioned(&document, &source.name, base),
         source: source.clone(),
         places: BTreeMap::new(),
     };
@@ -136,6 +140,21 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         return Err(ConfigErrors(found));
     }
     Ok(Config { warnings: found, places, ..config })
+}
+
+/// Every string as a path, and the path of the file itself.
+fn mentioned(document: &toml::Spanned<DeTable<'_>>, name: &str, base: &Path) -> Vec<PathBuf> {
+    fn walk(value: &DeValue<'_>, base: &Path, paths: &mut Vec<PathBuf>) {
+        match value {
+            DeValue::String(text) if !text.contains('\0') => paths.push(base.join(text.as_ref())),
+            DeValue::Array(items) => items.iter().for_each(|item| walk(item.get_ref(), base, paths)),
+            DeValue::Table(table) => table.iter().for_each(|(_, value)| walk(value.get_ref(), base, paths)),
+            _ => {}
+        }
+    }
+    let mut paths = vec![PathBuf::from(name)];
+    document.get_ref().iter().for_each(|(_, value)| walk(value.get_ref(), base, &mut paths));
+    paths
 }
 
 /// What must agree between sections.

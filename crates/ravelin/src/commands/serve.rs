@@ -3,7 +3,7 @@
 use anyhow::Context;
 use ravelin_console::Console;
 use ravelin_node::config::{Config, ConfigErrors};
-use ravelin_node::{Node, run as run_node};
+use ravelin_node::{Node, Sandbox, run as run_node};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let path = args.config.context("a configuration is needed")?;
     let workers = args.workers;
     let load = move || load(&path, workers);
-    let node = Node::start(load()?)?;
+    let config = load()?;
+    // Before anything starts a thread.
+    let sandbox = Sandbox::enter(&config)?;
+    let node = Node::start(config)?;
     // It answers until the node has stopped, and says then that it has.
     let _console = match Console::start(node.control()) {
         Ok(console) => console,
@@ -60,8 +63,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Err(error.into());
         }
     };
+    close(sandbox, &node)?;
     run_node(node, load)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Everything is open: from here on only what a node must do is allowed.
+fn close(sandbox: Sandbox, node: &Node) -> anyhow::Result<()> {
+    if let Some(event) = sandbox.close()? {
+        node.control().emit(event);
+    }
+    Ok(())
 }
 
 fn load(path: &Path, workers: Option<u16>) -> Result<Config, ConfigErrors> {
@@ -79,7 +91,9 @@ fn serve_open(address: SocketAddr, data: Option<PathBuf>, workers: u16) -> anyho
     eprintln!(
         "WARNING: everyone on this machine may read and write everything. For tests and benchmarks only."
     );
+    let sandbox = Sandbox::enter(&config)?;
     let node = Node::start(config)?;
+    close(sandbox, &node)?;
     run_node(node, load)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -166,6 +166,14 @@ administrators = ["operator"]
 # What is stored is encrypted with this key. Keep a copy elsewhere: without it the data cannot be read.
 key_file = "store.key"
 
+[sandbox]
+# What the process gives up before it serves: all capabilities; with landlock, every file but its own and those named here
+# (by their folders); with seccomp, every system call that a node does not make, so that nothing can be executed. "on":
+# what the kernel has, and the rest is said; "require": all of it or the node does not start; "off".
+#mode = "on"
+# Started as root, become this user (a name, or uid:gid) before anything is opened; it must own `data`.
+#user = ""
+
 [record]
 # Messages on topics that match are recorded beyond denial: who sent what (its SHA-256), when, and to whom it came. What
 # administrators do and what is refused is recorded always. Look at it with `ravelin audit show`, check it with
