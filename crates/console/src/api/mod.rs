@@ -13,6 +13,7 @@ mod metrics;
 pub mod node;
 #[cfg(test)]
 mod openapi;
+pub mod record;
 pub mod tokens;
 
 use crate::auth;
@@ -46,6 +47,7 @@ pub fn all() -> Api {
     let api = directory::routes(api);
     let api = acl::routes(api);
     let api = events::routes(api);
+    let api = record::routes(api);
     let api = tokens::routes(api);
     metrics::routes(api)
 }

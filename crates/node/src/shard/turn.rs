@@ -123,6 +123,10 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         shard.turn()?;
     }
     shard.finish_turn();
+    // What was left out of the log and is not told of yet.
+    for summary in shard.suppressor.poll(shard.now.mono_ms + SUPPRESS_WINDOW_MS) {
+        shard.sink.emit(shard.now.wall_ms, summary);
+    }
     shard.publish_figures();
     shard.mailbox().close();
     Ok(())

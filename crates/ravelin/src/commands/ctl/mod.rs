@@ -12,6 +12,7 @@ mod events;
 mod identity;
 mod limits;
 mod node;
+mod record;
 mod table;
 mod tokens;
 
@@ -81,6 +82,8 @@ enum Command {
     Identity(identity::Args),
     /// See every limit, and how near the node is to it
     Limits(limits::Args),
+    /// See how the record of transmissions is
+    Record(record::Args),
     /// Make, list and revoke API tokens
     Tokens(tokens::Args),
 }
@@ -105,6 +108,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Events(args) => events::run(&ctl, args),
         Command::Identity(args) => identity::run(&ctl, args),
         Command::Limits(args) => limits::run(&ctl, args),
+        Command::Record(args) => record::run(&ctl, args),
         Command::Tokens(args) => tokens::run(&ctl, args),
     });
     match result {
