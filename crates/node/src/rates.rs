@@ -96,8 +96,15 @@ impl Rates {
         self.topics.get(usize::from(number).checked_sub(1)?).map(|shared| &**shared)
     }
 
-    /// The buckets of a connection.
-    pub fn of(&self, now_ms: u64, who: &Principal, listener: u16) -> Vec<Arc<Shared>> {
+    /// The buckets of a connection. A class may name its rates (`of_class`): then those of that name hold for it, and
+    /// those that name the class, but not the ones for each class.
+    pub fn of(
+        &self,
+        now_ms: u64,
+        who: &Principal,
+        listener: u16,
+        of_class: Option<&str>,
+    ) -> Vec<Arc<Shared>> {
         let mut found = Vec::new();
         for (at, rule) in self.rules.iter().enumerate() {
             let sharer = match rule.scope {
@@ -109,8 +116,10 @@ impl Rates {
                 RateScope::Topic => None,
             };
             let Some(sharer) = sharer else { continue };
+            let named = of_class.filter(|_| rule.scope == RateScope::Class);
             let is_meant = match (&rule.of, &sharer) {
-                (None, _) => true,
+                _ if named == Some(&*rule.name) => true,
+                (None, _) => named.is_none(),
                 (Some(of), Sharer::Name(name)) => of == name,
                 (Some(of), Sharer::Address(address)) => {
                     of.parse::<ravelin_protect::Network>().is_ok_and(|network| network.contains(*address))
@@ -208,17 +217,34 @@ mod tests {
             rule(RateScope::Topic, Some("a/#"), "1/m"),
         ];
         let rates = Rates::new(&rules, vec!["field".into(), "office".into()], None).unwrap();
-        let alice = rates.of(1, &who("a", "alice", "192.0.2.1"), 0);
+        let alice = rates.of(1, &who("a", "alice", "192.0.2.1"), 0, None);
         assert_eq!(alice.iter().map(|shared| shared.rule).collect::<Vec<_>>(), [0, 1, 2, 3]);
-        let again = rates.of(1, &who("a2", "alice", "192.0.2.1"), 1);
+        let again = rates.of(1, &who("a2", "alice", "192.0.2.1"), 1, None);
         assert_eq!(again.iter().map(|shared| shared.rule).collect::<Vec<_>>(), [0, 1, 2]);
         assert!(!Arc::ptr_eq(&alice[0], &again[0]) && Arc::ptr_eq(&alice[1], &again[1]));
         assert!(Arc::ptr_eq(&alice[2], &again[2]));
-        let bob =
-            rates.of(1, &Principal { class: Some("slow".into()), ..who("b", "bob", "198.51.100.1") }, 1);
+        let bob = rates.of(
+            1,
+            &Principal { class: Some("slow".into()), ..who("b", "bob", "198.51.100.1") },
+            1,
+            None,
+        );
         assert_eq!(bob.iter().map(|shared| shared.rule).collect::<Vec<_>>(), [0, 4]);
         assert_eq!(rates.topic_filters().collect::<Vec<_>>(), [("a/#", 6)]);
         assert!(rates.of_topic(6).is_some() && rates.of_topic(0).is_none() && rates.of_topic(7).is_none());
+    }
+
+    #[test]
+    fn a_class_goes_by_the_rates_that_it_names() {
+        let named = RateRule { name: "gold".into(), ..rule(RateScope::Class, Some("nobody"), "1/m") };
+        let rules = [rule(RateScope::Class, None, "1/m"), named, rule(RateScope::Class, Some("fast"), "1/m")];
+        let rates = Rates::new(&rules, vec![], None).unwrap();
+        let fast = Principal { class: Some("fast".into()), ..who("a", "alice", "192.0.2.1") };
+        let rules_of = |named| rates.of(1, &fast, 0, named).iter().map(|one| one.rule).collect::<Vec<_>>();
+        assert_eq!(
+            (rules_of(None), rules_of(Some("gold")), rules_of(Some("none"))),
+            (vec![0, 2], vec![1, 2], vec![2])
+        );
     }
 
     #[test]
@@ -227,7 +253,7 @@ mod tests {
         let rates = Rates::new(&rules, vec![], None).unwrap();
         let client = who("a", "alice", "192.0.2.1");
         for allowed in [true, false] {
-            let bucket = &rates.of(1000, &client, 0)[0];
+            let bucket = &rates.of(1000, &client, 0, None)[0];
             assert_eq!(bucket.take(rates.rule(bucket), Measure::Messages, 1000, 1), allowed);
         }
         let same = Rates::new(&rules, vec![], Some(&rates)).unwrap();

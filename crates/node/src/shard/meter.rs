@@ -3,6 +3,7 @@
 use super::Shard;
 use super::slab::Key;
 use crate::memory::MemoryStage;
+use crate::policy::Policy;
 use crate::rates::{Rates, Shared};
 use foldhash::HashMap;
 use ravelin_broker::{LinkId, Meter, Metered, Now, Verdict};
@@ -64,9 +65,9 @@ impl RateMeter {
     }
 
     /// A client has connected.
-    fn open(&self, now: Now, token: u64, who: &Principal, listener: u16) {
+    fn open(&self, now: Now, token: u64, who: &Principal, listener: u16, of_class: Option<&str>) {
         let Some(rates) = &self.rates else { return };
-        let buckets = rates.of(now.mono_ms, who, listener);
+        let buckets = rates.of(now.mono_ms, who, listener, of_class);
         self.conns.borrow_mut().insert(token, Metering { buckets, told_ms: 0 });
     }
 
@@ -151,6 +152,11 @@ fn count_in(
     beyond
 }
 
+/// The name of the rates of a client's class.
+fn rates_of_class<'p>(policy: &'p Policy, who: &Principal) -> Option<&'p str> {
+    policy.programme.directory.class(who.class.as_deref()?)?.limits.as_deref()
+}
+
 impl Meter for RateMeter {
     fn publish(&self, now: Now, token: u64, who: &Principal, what: &Metered<'_>) -> Verdict {
         if self.stage.get() >= MemoryStage::Shedding {
@@ -194,7 +200,7 @@ impl Shard {
         if let (Some(meter), Some(conn)) = (&self.meter, self.conns.get(key))
             && let Some(who) = self.broker.principal(link)
         {
-            meter.open(self.now, key.0, who, conn.entrance);
+            meter.open(self.now, key.0, who, conn.entrance, rates_of_class(&self.policy, who));
         }
     }
 
@@ -211,7 +217,7 @@ impl Shard {
             return true;
         };
         let now_ms = self.now.mono_ms;
-        let buckets = rates.of(now_ms, who, listener);
+        let buckets = rates.of(now_ms, who, listener, rates_of_class(&self.policy, who));
         let beyond: Vec<_> = buckets
             .iter()
             .filter(|shared| !shared.take(rates.rule(shared), Measure::Connects, now_ms, 1))

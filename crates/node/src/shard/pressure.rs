@@ -55,7 +55,12 @@ impl Shard {
         for &key in &self.blocked {
             let Some(conn) = self.conns.get(key) else { continue };
             let waiting = conn.waiting_bytes as usize;
-            if conn.flags.blocked && conn.link().is_some() && waiting > BUFFER_BYTES_MIN {
+            let Some(link) = conn.link().filter(|_| conn.flags.blocked && waiting > BUFFER_BYTES_MIN) else {
+                continue;
+            };
+            let class = self.broker.principal(link).and_then(|who| who.class.as_deref());
+            let class = class.and_then(|name| self.policy.programme.directory.class(name));
+            if !class.is_some_and(|class| class.never_cut) {
                 slow.push((Reverse(waiting), key));
             }
         }

@@ -1,6 +1,7 @@
 //! The control lane as an operator meets it: by curl, by Python and by `ravelin ctl`, over mutual TLS, against a deployment
 //! that `ravelin init` made.
 
+mod bans;
 mod directory;
 
 use ravelin_e2e::{Deployment, Node, Process, output, ravelin};
