@@ -22,6 +22,7 @@ pub(crate) struct Seen {
 
 impl Broker {
     /// A publish that is for the broker itself: whoever watches is told, and it goes nowhere else.
+    #[cold]
     pub(crate) fn take_control(&mut self, now: Now, index: u32, publish: &Publish<'_>, route: &Route) {
         let mut forward = Vec::new();
         publish.properties.forward_into(&mut forward);

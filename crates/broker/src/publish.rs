@@ -112,8 +112,8 @@ impl Broker {
         self.scratch = buffer;
     }
 
-    #[inline(never)]
     /// The route of a topic, remembered by the link with what it learns of the session's rights.
+    #[inline(never)]
     fn look_up(&mut self, index: u32, topic: &str) -> (Rc<Route>, Permit) {
         let route = self.route(topic);
         self.hand_over_flow(index);
@@ -124,8 +124,8 @@ impl Broker {
         (route, permit)
     }
 
-    #[inline(never)]
     /// Whether the session may publish this. The answer is remembered for publishes of the same topic, QoS and RETAIN.
+    #[inline(never)]
     fn ask_permit(&mut self, index: u32, route: &Rc<Route>, permit: Permit, publish: &Publish<'_>) -> bool {
         if let Some(allowed) = permit.get(publish.qos, publish.retain) {
             return allowed;
@@ -140,8 +140,8 @@ impl Broker {
         allowed
     }
 
-    #[inline(never)]
     /// Asks the meter. False: the publish is too much, and was dealt with.
+    #[inline(never)]
     fn measure(&mut self, now: Now, index: u32, publish: &Publish<'_>, route: &Route, bytes: usize) -> bool {
         let Some(session) = self.sessions.get_mut(index) else { return false };
         let (Some(meter), Some(link)) = (&self.meter, session.link.as_deref_mut()) else { return true };
@@ -169,8 +169,6 @@ impl Broker {
         }
         false
     }
-
-    #[cold]
 
     /// Counts an accepted publish with the topic that the link remembers, which is its topic.
     #[inline(always)]
@@ -353,9 +351,10 @@ impl Broker {
         if !reached {
             self.stats.publish_undeliverable += 1;
         }
+        let record = fan.parts.record;
         self.recycle(fan.into_buffer());
         let reason = if reached { ReasonCode::SUCCESS } else { ReasonCode::NO_MATCHING_SUBSCRIBERS };
-        self.answer_accepted(index, publish, (seq, asked, parts.record), reason);
+        self.answer_accepted(index, publish, (seq, asked, record), reason);
     }
 
     /// What names a QoS 2 message of a journaled publisher, so that no shard takes it twice.

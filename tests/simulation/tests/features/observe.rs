@@ -159,3 +159,53 @@ fn a_will_is_observed_as_its_owner_s() {
         assert_eq!((told.id, &*told.to), (seen.id, "s"));
     });
 }
+
+#[test]
+fn an_acknowledgement_waits_for_the_record() {
+    on_shards(|mut c| {
+        watch(&mut c, "r", Watch::RECORD);
+        for shard in 0..c.shards() {
+            c.shard(shard).set_recording(true, false);
+        }
+        let (p, _) = join(&mut c, Login::v5("p").kept());
+        for (q, kind) in [(1, AckKind::PubAck), (2, AckKind::PubRec)] {
+            let message = Message::new("r", "x", q).id(q as u16);
+            c.send(p, &publish(Version::V5, &message));
+            assert_eq!(take(&mut c, p), [], "the record has not got it");
+            let id = c.observed.last().expect("it is recorded").id;
+            for (upto, answered) in [(id - 1, false), (id, true)] {
+                c.home("p").0.handle_recorded(upto);
+                c.turn_all();
+                c.settle();
+                match answered {
+                    true => assert!(!expect_ack(&mut c, p, kind, message.id).is_failure()),
+                    false => assert_eq!(c.receive(p), []),
+                }
+            }
+            // What is not recorded does not wait.
+            put(&mut c, p, &Message::new("other", "x", q).id(9));
+        }
+        // The connection is lost while the record has not got it: it is one message, told twice.
+        let message = Message::new("r", "y", 2).id(5);
+        c.send(p, &publish(Version::V5, &message));
+        c.settle();
+        c.drop_conn(p);
+        let (s, _) = join(&mut c, Login::v5("s"));
+        sub(&mut c, s, "r", 2);
+        let (p, _) = rejoin(&mut c, Login::v5("p").kept());
+        c.send(p, &publish(Version::V5, &message.clone().again()));
+        assert_eq!(take(&mut c, p), []);
+        let again = c.observed.last().expect("it is recorded again").clone();
+        assert!(again.duplicate && *again.payload == *b"y");
+        c.home("p").0.handle_recorded(again.id);
+        c.turn_all();
+        c.settle();
+        assert!(!expect_ack(&mut c, p, AckKind::PubRec, 5).is_failure());
+        // A record that takes nothing lets nothing through.
+        for shard in 0..c.shards() {
+            c.shard(shard).set_recording(true, true);
+        }
+        let refused = put(&mut c, p, &Message::new("r", "z", 1).id(6));
+        assert_eq!(refused, ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR);
+    });
+}
