@@ -208,7 +208,10 @@ fn expect_ack_settled(c: &mut Cluster, conn: Conn, kind: AckKind, id: u16) -> Re
     expect_ack(c, conn, kind, id)
 }
 
-fn flows(c: &mut Cluster, page: usize) -> BTreeMap<(String, String), (u64, u64, [u64; 3], u64)> {
+/// By publisher and topic: messages, bytes, messages by QoS, and retained ones.
+type Flows = BTreeMap<(String, String), (u64, u64, [u64; 3], u64)>;
+
+fn flows(c: &mut Cluster, page: usize) -> Flows {
     let mut all = BTreeMap::new();
     for shard in 0..c.shards() {
         loop {

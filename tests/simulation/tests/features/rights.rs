@@ -119,7 +119,7 @@ fn a_withdrawn_qos_2_message_is_released_after_a_reconnect() {
                     if fault == "checkpoint" {
                         c.checkpoint();
                     }
-                    if fault != "" {
+                    if !fault.is_empty() {
                         let shards = c.shards();
                         c.restart(shards);
                         p = join(&mut c, Login::v5("p")).0;
