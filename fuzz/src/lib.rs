@@ -9,6 +9,7 @@
 pub mod audit;
 pub mod broker;
 pub mod directory;
+pub mod identify;
 pub mod mqtt;
 pub mod node;
 pub mod protect;
@@ -44,6 +45,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("proxy", node::proxy),
     ("broker_restore", broker::broker_restore),
     ("broker_frames", broker::broker_frames),
+    ("sparkplug", identify::sparkplug),
+    ("devices_csv", identify::devices_csv),
+    ("devices_json", identify::devices_json),
+    ("inventory_record", identify::inventory_record),
 ];
 
 /// The target of this name.

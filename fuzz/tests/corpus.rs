@@ -20,6 +20,9 @@ const FEWER_MUTATIONS: &[(&str, usize)] = &[
     ("websocket_handshake", 20_000),
     ("broker_restore", 10_000),
     ("broker_frames", 5_000),
+    ("devices_csv", 20_000),
+    ("devices_json", 20_000),
+    ("inventory_record", 10_000),
 ];
 
 /// Bytes that parsers treat in special ways.

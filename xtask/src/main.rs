@@ -1,10 +1,10 @@
-//! Project commands: `cargo xtask test`, `demo`, `soak`.
+//! Project commands: `cargo xtask test`, `demo`, `sbom`, `soak`.
 
 mod bench;
 mod command;
-mod cost;
 mod demo;
 mod prerequisites;
+mod sbom;
 mod soak;
 mod test;
 
@@ -27,6 +27,8 @@ enum Command {
     Demo(demo::Args),
     /// Compare Ravelin's speed and memory with Mosquitto's on this machine.
     Bench(bench::Args),
+    /// Write the software bill of materials of the default build again, after a dependency has changed.
+    Sbom(sbom::Args),
     /// Run the open-ended tests for hours: simulation, crashes, fuzzing.
     Soak(soak::Args),
 }
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Sbom(args) => sbom::run(&args),
         Command::Soak(args) => soak::run(&args),
     };
     match result {

@@ -63,11 +63,18 @@ pub struct CertificateFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Certificate {
     pub(crate) fingerprint: [u8; 32],
-    pub(crate) subject: Arc<str>,
-    pub(crate) issuer: Arc<str>,
-    pub(crate) serial: Box<str>,
+    pub(crate) subject: Box<str>,
+    /// The bytes of it.
+    pub(crate) serial: Box<[u8]>,
     pub(crate) not_before_s: i64,
     pub(crate) not_after_s: i64,
+    pub(crate) issuance: Arc<Issuance>,
+}
+
+/// What the certificates of one CA have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Issuance {
+    pub(crate) issuer: Arc<str>,
     pub(crate) key: KeyKind,
     pub(crate) key_bits: u16,
     pub(crate) signature: Arc<str>,
@@ -75,16 +82,17 @@ pub(crate) struct Certificate {
 
 /// The bytes of a fingerprint in hex; `None` if it is not one.
 pub(crate) fn fingerprint_bytes(hex: &str) -> Option<[u8; 32]> {
-    let digits = hex.as_bytes();
-    if digits.len() != 64 {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |digit: u8| char::from(digit).to_digit(16);
-        *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
-    }
-    Some(bytes)
+    bytes(hex)?.try_into().ok()
+}
+
+/// The bytes that hex digits stand for.
+pub(crate) fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let pairs = hex.as_bytes().chunks(2).map(|pair| match pair {
+        [high, low] => u8::try_from(digit(*high)? << 4 | digit(*low)?).ok(),
+        _ => None,
+    });
+    pairs.collect()
 }
 
 /// Lower-case hex.
@@ -124,13 +132,13 @@ impl From<&Certificate> for CertificateView {
         CertificateView {
             fingerprint: hex(&certificate.fingerprint),
             subject: certificate.subject.to_string(),
-            issuer: certificate.issuer.to_string(),
-            serial: certificate.serial.to_string(),
+            issuer: certificate.issuance.issuer.to_string(),
+            serial: hex(&certificate.serial),
             not_before: rfc3339(certificate.not_before_s),
             not_after: rfc3339(certificate.not_after_s),
-            key: certificate.key.as_str().into(),
-            key_bits: certificate.key_bits,
-            signature: certificate.signature.to_string(),
+            key: certificate.issuance.key.as_str().into(),
+            key_bits: certificate.issuance.key_bits,
+            signature: certificate.issuance.signature.to_string(),
         }
     }
 }
@@ -140,13 +148,13 @@ impl From<&Certificate> for CertificateFacts {
         CertificateFacts {
             fingerprint: hex(&certificate.fingerprint),
             subject: certificate.subject.to_string(),
-            issuer: certificate.issuer.to_string(),
-            serial: certificate.serial.to_string(),
+            issuer: certificate.issuance.issuer.to_string(),
+            serial: hex(&certificate.serial),
             not_before_s: certificate.not_before_s,
             not_after_s: certificate.not_after_s,
-            key: certificate.key,
-            key_bits: certificate.key_bits,
-            signature: certificate.signature.to_string(),
+            key: certificate.issuance.key,
+            key_bits: certificate.issuance.key_bits,
+            signature: certificate.issuance.signature.to_string(),
         }
     }
 }

@@ -97,13 +97,14 @@ pub(crate) struct Address {
     pub(crate) last_s: u32,
 }
 
-/// What the device told of itself, seldom all of it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Told {
+/// What the devices of a fleet have in common: how they came in, and what they told of themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Facts {
+    pub(crate) listener: Option<Arc<str>>,
+    pub(crate) class: Option<Arc<str>>,
     pub(crate) library: Option<Arc<str>>,
     pub(crate) firmware: Option<Arc<str>>,
     pub(crate) model: Option<Arc<str>>,
-    pub(crate) position: Option<(f32, f32)>,
 }
 
 /// A device as it was seen.
@@ -116,9 +117,9 @@ pub(crate) struct Device {
     pub(crate) identity: Option<Arc<str>>,
     pub(crate) certificate: Option<Box<Certificate>>,
     pub(crate) addresses: SmallVec<[Address; 1]>,
-    pub(crate) listener: Option<Arc<str>>,
-    pub(crate) class: Option<Arc<str>>,
-    pub(crate) told: Option<Box<Told>>,
+    pub(crate) facts: Arc<Facts>,
+    /// Where it says that it is: latitude and longitude.
+    pub(crate) position: Option<Box<(f32, f32)>>,
     pub(crate) version: Version,
     pub(crate) state: State,
     pub(crate) first_s: u32,
@@ -165,16 +166,15 @@ impl Version {
 }
 
 impl Device {
-    pub(crate) fn new(now_s: u32) -> Device {
+    pub(crate) fn new(now_s: u32, facts: Arc<Facts>) -> Device {
         Device {
             clients: SmallVec::new(),
             more_clients: false,
             identity: None,
             certificate: None,
             addresses: SmallVec::new(),
-            listener: None,
-            class: None,
-            told: None,
+            facts,
+            position: None,
             version: Version::Unknown,
             state: State::Active,
             first_s: now_s,

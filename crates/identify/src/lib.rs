@@ -23,6 +23,7 @@ pub mod map;
 mod names;
 mod network;
 mod place;
+mod pool;
 pub mod seen;
 mod settings;
 mod time;

@@ -201,6 +201,16 @@ fn the_bill_of_cryptography_is_cyclonedx() {
     }
 }
 
+#[test]
+fn the_bill_of_software_is_cyclonedx() {
+    let mut document: Value = serde_json::from_str(include_str!("../../node/sbom.json")).unwrap();
+    validate(&document);
+    let main = document["metadata"]["component"].take();
+    assert_eq!(main["name"], "ravelin");
+    document["components"].as_array_mut().unwrap().push(main);
+    references_exist(&document);
+}
+
 /// What refers to something refers to something that is there.
 fn references_exist(document: &Value) {
     let components = document["components"].as_array().unwrap();

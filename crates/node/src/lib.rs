@@ -33,6 +33,9 @@ mod transport;
 #[doc(hidden)]
 pub mod ws;
 
+/// The software bill of materials of the default build: a CycloneDX 1.6 document, made by `cargo xtask sbom`.
+pub const SBOM: &str = include_str!("../sbom.json");
+
 pub use error::Error;
 pub use ladder::{LadderCounters, LadderLevels, Rung, RungFigures, Rungs};
 pub use memory::{MemoryFigures, MemoryStage};

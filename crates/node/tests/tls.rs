@@ -326,3 +326,38 @@ fn secure_websocket_knows_the_certificate() {
     }
     node.shutdown().unwrap();
 }
+
+#[test]
+fn the_bill_of_cryptography_has_what_handshakes_agreed_on() {
+    let plant = Plant::new();
+    let (node, _) = start(plant.config());
+    let resumable: Arc<ClientConfig> = plant.client_config(Some("meter-1")).into();
+    for _ in 0..2 {
+        let mut meter = Client::new(stream(&node, 0, Arc::clone(&resumable)), Version::V5);
+        meter.connect(&connect("meter-1"));
+        meter.ping();
+    }
+    let control = node.control();
+    let handshakes = || control.inventory(|inventory, _| inventory.handshakes());
+    let counted = |full, resumed| handshakes().iter().any(|one| (one.full, one.resumed) >= (full, resumed));
+    wait_until(
+        || counted(1, 0) && handshakes().iter().any(|one| one.resumed == 1),
+        || format!("{:?}", handshakes()),
+    );
+    let first = handshakes().remove(0);
+    assert_eq!((&*first.listener, &*first.version), ("certificates", "1.3"));
+    assert!(first.suite.starts_with("TLS_") && first.group.is_some(), "{first:?}");
+    let certificate = || {
+        let view = control.inventory(|inventory, now_ms| inventory.device("identity:meter-1", now_ms));
+        view.ok().and_then(|view| view.certificate)
+    };
+    wait_until(|| certificate().is_some(), || "no certificate".into());
+    let certificate = certificate().unwrap();
+    assert_eq!((&*certificate.key, certificate.key_bits), ("ECDSA-P-256", 256));
+    assert!(certificate.subject.contains("CN=meter-1"), "{certificate:?}");
+    let bill = control.inventory(|inventory, now_ms| inventory.cbom("test", now_ms)).to_string();
+    for part in ["TLS 1.3", &first.suite, "CN=meter-1", "localhost", "ecdsa-with-SHA256"] {
+        assert!(bill.contains(part), "{part}: {bill}");
+    }
+    node.shutdown().unwrap();
+}

@@ -39,6 +39,8 @@ enum Command {
     RotateKey(commands::rotate_key::Args),
     /// Check a configuration and every file it names, without serving.
     Check(commands::check::Args),
+    /// Print what this binary is made of: a CycloneDX bill of materials.
+    Sbom(commands::sbom::Args),
     /// Publish messages.
     Pub(commands::publish::Args),
     /// Subscribe and print messages.
@@ -58,6 +60,7 @@ pub fn run() -> ExitCode {
         Command::Passwd(args) => commands::passwd::run(args),
         Command::RotateKey(args) => commands::rotate_key::run(args),
         Command::Check(args) => commands::check::run(args),
+        Command::Sbom(args) => commands::sbom::run(args),
         Command::Pub(args) => commands::publish::run(args),
         Command::Sub(args) => commands::subscribe::run(args),
         Command::Bench(args) => commands::bench::run(args),

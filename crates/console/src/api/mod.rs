@@ -8,7 +8,9 @@ pub mod clients;
 pub mod directory;
 pub mod events;
 mod health;
+pub mod inventory;
 pub mod limits;
+pub mod map;
 mod metrics;
 pub mod node;
 #[cfg(test)]
@@ -49,6 +51,8 @@ pub fn all() -> Api {
     let api = events::routes(api);
     let api = record::routes(api);
     let api = tokens::routes(api);
+    let api = inventory::routes(api);
+    let api = map::routes(api);
     metrics::routes(api)
 }
 

@@ -61,14 +61,14 @@ pub(crate) fn mismatches(declared: &Declared, key: &Key, device: &Device, places
         }
     }
     let certificate = device.certificate.as_ref().map(|certificate| hex(&certificate.fingerprint));
-    let told = device.told.as_deref();
+    let told = &*device.facts;
     let own = device.own(key);
     let seen = [
         ("certificate", declared.certificate.as_deref(), certificate.as_deref()),
-        ("class", declared.class.as_deref(), device.class.as_deref()),
+        ("class", declared.class.as_deref(), told.class.as_deref()),
         ("identity", declared.identity.as_deref(), own.identity),
         ("version", declared.version.as_deref(), Some(device.version.as_str())),
-        ("model", declared.model.as_deref(), told.and_then(|told| told.model.as_deref())),
+        ("model", declared.model.as_deref(), told.model.as_deref()),
     ];
     for (field, expected, observed) in seen {
         let Some(expected) = expected else { continue };
@@ -79,8 +79,7 @@ pub(crate) fn mismatches(declared: &Declared, key: &Key, device: &Device, places
             observed => differ(field, expected.into(), observed.unwrap_or("none").into()),
         }
     }
-    if let (Some(expected), Some(observed)) =
-        (&declared.firmware, told.and_then(|told| told.firmware.as_deref()))
+    if let (Some(expected), Some(observed)) = (&declared.firmware, told.firmware.as_deref())
         && !firmware_fits(expected, observed)
     {
         differ("firmware", expected.to_string(), observed.into());

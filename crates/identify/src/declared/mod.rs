@@ -4,17 +4,18 @@ mod csv;
 mod diff;
 mod fields;
 mod json;
+mod register;
 
 pub use csv::{export_csv, import_csv};
 pub use diff::{Difference, Mismatch};
 pub(crate) use diff::{mismatches, without_share};
 pub use fields::FIELDS;
 pub use json::{export_json, import_json};
+pub(crate) use register::{Entry, Register};
 
 use crate::device::Key;
 use crate::error::Error;
 use crate::lifecycle::State;
-use crate::names::Names;
 use crate::network::Network;
 use crate::place::Position;
 use crate::settings::KeyedBy;
@@ -76,7 +77,7 @@ pub struct Declared {
 }
 
 /// How much depends on a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Criticality {
     /// Little.
@@ -113,18 +114,10 @@ impl Declared {
 
     /// The keys under which the device is found on the bus.
     pub fn keys(&self, by: KeyedBy) -> Vec<Key> {
-        let clients = self.client_ids.iter().map(|id| Key::Client(id.clone()));
-        match (&self.identity, by) {
-            (Some(identity), KeyedBy::Identity) => {
-                [Key::Identity(identity.clone())].into_iter().chain(clients).collect()
-            }
-            _ if !self.client_ids.is_empty() => clients.collect(),
-            (None, KeyedBy::Identity) => vec![Key::Identity(self.name.clone())],
-            (_, KeyedBy::ClientId) => vec![Key::Client(self.name.clone())],
-        }
+        register::keys(&self.name, self.identity.as_ref(), &self.client_ids, by)
     }
 
-    /// Whether the address is where the device should come from; `None` if nothing is declared.
+    /// Whether the address is where    /// Whether the address is where the device should come from; `None` if nothing is declared.
     pub fn expects(&self, address: IpAddr) -> Option<bool> {
         if self.networks.is_empty() {
             return None;
@@ -195,29 +188,5 @@ impl Declared {
                 what: format!("{state} cannot be declared: only registered, retired and lost"),
             }),
         }
-    }
-
-    /// Shares the strings that many declarations have.
-    pub(crate) fn intern(&mut self, names: &mut Names) {
-        let shared = [
-            &mut self.owner,
-            &mut self.model,
-            &mut self.site,
-            &mut self.class,
-            &mut self.version,
-            &mut self.firmware,
-        ];
-        for text in shared.into_iter().flatten() {
-            *text = names.intern(text);
-        }
-        for filter in self.publishes.iter_mut().chain(&mut self.subscribes) {
-            *filter = names.intern(filter);
-        }
-        if self.identity.as_deref() == Some(&*self.name) {
-            self.identity = Some(self.name.clone());
-        }
-        self.publishes.shrink_to_fit();
-        self.subscribes.shrink_to_fit();
-        self.networks.shrink_to_fit();
     }
 }

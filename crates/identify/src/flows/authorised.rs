@@ -1,9 +1,11 @@
 //! What may flow against what does.
 
 use super::{Flow, Flows};
+use crate::declared::Entry;
 use crate::inventory::Inventory;
 use crate::topics::{covers, overlaps};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A flow that a declaration or a conduit names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -85,31 +87,32 @@ impl Inventory {
         }
         if grouped {
             // A group is no device: any declaration that covers the topic may be of one of its members.
-            let mut names = self.declared.values().filter(|declared| {
-                let filters = self.expanded(declared, &declared.publishes);
+            let mut names = self.declared.iter().filter(|(name, entry)| {
+                let filters = self.expanded(name, entry, &entry.kind.publishes);
                 filters.iter().any(|filter| overlaps(filter, &flow.topic))
             });
             return names
                 .next()
-                .map(|declared| format!("device {} and perhaps others", declared.name))
+                .map(|(name, _)| format!("device {name} and perhaps others"))
                 .into_iter()
                 .collect();
         }
-        let Some(declared) = self.declared.get(&*flow.publisher.name) else { return Vec::new() };
-        let filters = self.expanded(declared, &declared.publishes);
+        let Some((name, entry)) = self.declared.get(&flow.publisher.name) else { return Vec::new() };
+        let filters = self.expanded(name, entry, &entry.kind.publishes);
         match filters.iter().any(|filter| covers(filter, &flow.topic)) {
-            true => vec![format!("device {}", declared.name)],
+            true => vec![format!("device {name}")],
             false => Vec::new(),
         }
     }
 
     fn unseen(&self, flows: &Flows) -> Vec<FlowRule> {
         let mut unseen = Vec::new();
-        for declared in self.declared.values() {
-            let source = format!("device {}", declared.name);
-            let keys = declared.keys(self.settings.keyed_by);
+        for (name, entry) in self.declared.iter() {
+            let source = format!("device {name}");
+            let keys = self.declared.keys_of(name, entry);
             let devices = || keys.iter().filter_map(|key| Some((key, self.devices.get(key)?)));
-            let kinds = [("publish", &declared.publishes, true), ("subscribe", &declared.subscribes, false)];
+            let kinds =
+                [("publish", &entry.kind.publishes, true), ("subscribe", &entry.kind.subscribes, false)];
             for (action, filters, publishes) in kinds {
                 for filter in filters.iter() {
                     let used = devices().any(|(key, device)| {
@@ -139,8 +142,8 @@ impl Inventory {
         unseen
     }
 
-    fn expanded(&self, declared: &crate::Declared, filters: &[std::sync::Arc<str>]) -> Vec<String> {
-        let keys = declared.keys(self.settings.keyed_by);
+    fn expanded(&self, name: &Arc<str>, entry: &Entry, filters: &[Arc<str>]) -> Vec<String> {
+        let keys = self.declared.keys_of(name, entry);
         let found = keys.iter().find_map(|key| Some((key, self.devices.get(key)?)));
         match found {
             Some((key, device)) => filters.iter().map(|filter| device.own(key).expand(filter)).collect(),

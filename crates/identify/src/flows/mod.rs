@@ -148,11 +148,11 @@ impl Inventory {
     /// What a device or a group is called in the matrix.
     fn group(&self, key: &Key, device: &Device, grouped: bool) -> Group {
         let zone = self.zone_name(key, device).map(str::to_owned);
-        let declared = self.declared_by.get(key);
+        let declared = self.declared.of(key).map(|(name, _)| name);
         let name = match grouped {
             false => declared.map_or_else(|| key.to_string(), ToString::to_string),
             true => {
-                let class = device.class.as_deref().unwrap_or("default class");
+                let class = device.facts.class.as_deref().unwrap_or("default class");
                 let site = self.site_name(key, device).unwrap_or("no site");
                 format!("{class} at {site}")
             }

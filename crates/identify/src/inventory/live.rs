@@ -5,7 +5,11 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
+
+/// Of a fingerprint.
+pub(crate) type Beginning = NonZeroU64;
 
 /// A Client Identifier.
 #[derive(Clone, Debug)]
@@ -16,8 +20,9 @@ pub(crate) struct Entry {
     pub(crate) address: Option<IpAddr>,
     pub(crate) since_s: u32,
     pub(crate) keep_alive_s: u16,
-    /// The first half of the certificate's fingerprint: nobody makes two certificates that agree in 128 bits.
-    pub(crate) certificate: Option<[u8; 16]>,
+    /// The beginning of the certificate's fingerprint. Who could make two of one CA's certificates agree in 64 bits would
+    /// be reported as a clone of himself.
+    pub(crate) certificate: Option<Beginning>,
 }
 
 /// All Client Identifiers that a device is known by.
@@ -25,7 +30,7 @@ pub(crate) struct Entry {
 pub(crate) struct Live {
     clients: HashMap<Arc<str>, Entry, FixedState>,
     /// Who is connected with a certificate.
-    holders: HashMap<[u8; 16], SmallVec<[Arc<str>; 1]>, FixedState>,
+    holders: HashMap<Beginning, SmallVec<[Arc<str>; 1]>, FixedState>,
 }
 
 /// How many connections with one certificate are told apart.
@@ -69,7 +74,7 @@ impl Live {
     }
 
     /// Others that are connected with this certificate.
-    pub(crate) fn holders(&self, certificate: &[u8; 16]) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
+    pub(crate) fn holders(&self, certificate: &Beginning) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
         let holders = self.holders.get(certificate).into_iter().flatten();
         holders.filter_map(|id| Some((id, self.clients.get(id)?)))
     }
@@ -94,7 +99,7 @@ impl Live {
         });
     }
 
-    fn release(&mut self, certificate: &[u8; 16], client_id: &str) {
+    fn release(&mut self, certificate: &Beginning, client_id: &str) {
         if let Some(holders) = self.holders.get_mut(certificate) {
             holders.retain(|id| **id != *client_id);
             if holders.is_empty() {

@@ -10,20 +10,21 @@ pub use records::Write;
 pub use view::{Filter, Page, Summary};
 
 use crate::admission::Admissions;
+use crate::certificate::Issuance;
 use crate::crypto::Handshakes;
-use crate::declared::Declared;
-use crate::device::{Device, Key};
+use crate::declared::Register;
+use crate::device::{Device, Facts, Key};
 use crate::findings::{Finding, Findings};
 use crate::names::Names;
 use crate::place::Places;
+use crate::pool::Pool;
 use crate::settings::{Settings, Unknown};
 use crate::time::seconds;
 use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use live::Live;
 use ravelin_event::Event;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 /// Everything that is known of the devices on the bus. One owner drives it: `handle_*` for what was seen, `declare` and its like
 /// for what an operator orders, `poll_*` for what must go out.
@@ -31,12 +32,12 @@ pub struct Inventory {
     pub(crate) settings: Settings,
     pub(crate) places: Places,
     pub(crate) names: Names,
+    facts: Pool<Facts>,
+    issuances: Pool<Issuance>,
     /// In the order of their keys, which is that of the pages.
     pub(crate) devices: BTreeMap<Key, Box<Device>>,
     pub(crate) live: Live,
-    pub(crate) declared: BTreeMap<Arc<str>, Box<Declared>>,
-    /// By which declaration a key is covered.
-    pub(crate) declared_by: HashMap<Key, Arc<str>, FixedState>,
+    pub(crate) declared: Register,
     pub(crate) findings: Findings,
     pub(crate) handshakes: Handshakes,
     /// Devices whose record on disk is behind.
@@ -57,14 +58,16 @@ impl Inventory {
     pub fn new(settings: Settings, places: Places, seed: u64, now_ms: u64) -> Inventory {
         let findings = Findings::new(settings.limits.findings_max);
         let handshakes = Handshakes::new(settings.limits.handshakes_max);
+        let declared = Register::new(settings.keyed_by, seed);
         Inventory {
             settings,
             places,
             names: Names::new(seed),
+            facts: Pool::new(seed),
+            issuances: Pool::new(seed),
             devices: BTreeMap::new(),
             live: Live::new(seed),
-            declared: BTreeMap::new(),
-            declared_by: HashMap::with_hasher(FixedState::with_seed(seed)),
+            declared,
             findings,
             handshakes,
             behind: VecDeque::new(),
@@ -121,7 +124,7 @@ impl Inventory {
         let key = keys.iter().max_by_key(|key| self.devices.get(*key).map(|device| device.last_s))?;
         let device = self.devices.get(key)?;
         let own = device.own(key);
-        let class = device.class.as_deref().map(str::to_owned);
+        let class = device.facts.class.as_deref().map(str::to_owned);
         Some((own.client_id.to_owned(), own.identity.map(str::to_owned), class))
     }
 
@@ -136,12 +139,12 @@ impl Inventory {
         let refused = self.devices.iter().filter(|(_, device)| device.state.is_refused());
         let refused = refused.flat_map(|(key, device)| {
             let state = device.state;
-            let declared = self.declared_by.get(key).and_then(|name| self.declared.get(name));
-            let others = declared.map(|declared| declared.keys(settings.keyed_by)).unwrap_or_default();
+            let others = self.declared.of(key).map(|(name, entry)| self.declared.keys_of(name, entry));
+            let others = others.unwrap_or_default();
             others.into_iter().chain([key.clone()]).map(move |key| (key, state))
         });
         // Where everyone is admitted, nobody needs to be known.
-        let known = (settings.unknown != Unknown::Admit).then(|| self.declared_by.keys().cloned());
+        let known = (settings.unknown != Unknown::Admit).then(|| self.declared.keys());
         Admissions::new(
             settings.keyed_by,
             settings.unknown,
@@ -196,7 +199,7 @@ impl Inventory {
             return;
         }
         let may_go = |(key, device): &(&Key, &Box<Device>)| {
-            !device.is_connected() && !device.state.is_refused() && !self.declared_by.contains_key(*key)
+            !device.is_connected() && !device.state.is_refused() && self.declared.of(key).is_none()
         };
         let mut ages: Vec<(u32, Key)> =
             self.devices.iter().filter(may_go).map(|(key, device)| (device.last_s, key.clone())).collect();

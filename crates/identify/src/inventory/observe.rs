@@ -1,10 +1,10 @@
 //! What was seen.
 
 use super::Inventory;
-use super::live::Entry;
+use super::live::{Beginning, Entry};
 use crate::birth;
-use crate::certificate::{Certificate, CertificateFacts, fingerprint_bytes, hex};
-use crate::device::{Address, Client, Device, Key, Told, Version, short};
+use crate::certificate::{Certificate, CertificateFacts, Issuance, bytes, fingerprint_bytes, hex};
+use crate::device::{Address, Client, Device, Facts, Key, Version, short};
 use crate::findings::{FindingKind, Pair};
 use crate::names::tidy;
 use crate::network::Network;
@@ -37,7 +37,7 @@ impl Inventory {
             self.note_address(&key, address, now_s);
         }
         let certificate = seen.certificate.and_then(|facts| fingerprint_bytes(&facts.fingerprint));
-        let half = certificate.and_then(|bytes| bytes.first_chunk::<16>().copied());
+        let half = certificate.and_then(|bytes| Beginning::new(u64::from_be_bytes(*bytes.first_chunk()?)));
         let entry = Entry {
             device: key.clone(),
             connected: true,
@@ -178,7 +178,8 @@ impl Inventory {
     fn touch(&mut self, key: &Key, now_s: u32) -> bool {
         if !self.devices.contains_key(key) {
             self.make_room();
-            self.devices.insert(key.clone(), Box::new(Device::new(now_s)));
+            let facts = self.facts.share(Facts::default());
+            self.devices.insert(key.clone(), Box::new(Device::new(now_s, facts)));
             self.drop_placeholders(key);
             self.mark(key);
             return true;
@@ -237,56 +238,60 @@ impl Inventory {
         device.version = Version::parse(seen.version);
         let identity = seen.identity.filter(|_| matches!(key, Key::Client(_)));
         let same = device.certificate.as_deref() == certificate.as_ref().or(device.certificate.as_deref())
-            && device.listener == listener
-            && device.class == class
             && device.identity.as_deref() == identity;
         if let Some(certificate) = certificate.filter(|_| !same) {
             device.certificate = Some(Box::new(certificate));
         }
-        (device.listener, device.class) = (listener, class);
         if device.identity.as_deref() != identity {
             device.identity = identity.map(short);
         }
+        let before = Facts::clone(&device.facts);
         if same {
             self.mark_later(key, now_s);
         } else {
             self.mark(key);
         }
-        let told = {
-            let settings = &self.settings;
-            let find = |names: &[String]| {
-                let named =
-                    |(name, _): &&(&str, &str)| names.iter().any(|known| known.eq_ignore_ascii_case(name));
-                seen.properties.iter().find(named).map(|(_, value)| *value)
-            };
-            [
-                find(&settings.library_properties),
-                find(&settings.firmware_properties),
-                find(&settings.model_properties),
-            ]
+        self.set_facts(key, Facts { listener, class, ..before });
+        let settings = &self.settings;
+        let find = |names: &[String]| {
+            let named =
+                |(name, _): &&(&str, &str)| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+            seen.properties.iter().find(named).map(|(_, value)| *value)
         };
-        self.note_told(key, told, None);
+        let told = [&settings.library_properties, &settings.firmware_properties, &settings.model_properties];
+        self.note_told(key, told.map(|names| find(names)), None);
     }
 
     fn note_told(&mut self, key: &Key, told: [Option<&str>; 3], position: Option<(f32, f32)>) {
         if told.iter().all(Option::is_none) && position.is_none() {
             return;
         }
-        let kept = told.map(|text| {
+        let [library, firmware, model] = told.map(|text| {
             let text = tidy(text?, TOLD_BYTES_MAX);
             (!text.is_empty()).then(|| self.names.intern(&text))
         });
         let Some(device) = self.devices.get_mut(key) else { return };
-        let before = device.told.as_deref().cloned().unwrap_or_default();
-        let [library, firmware, model] = kept;
-        let after = Told {
-            library: library.or_else(|| before.library.clone()),
-            firmware: firmware.or_else(|| before.firmware.clone()),
-            model: model.or_else(|| before.model.clone()),
-            position: position.or(before.position),
+        let moved = position.is_some() && device.position.as_deref() != position.as_ref();
+        if moved {
+            device.position = position.map(Box::new);
+        }
+        let before = Facts::clone(&device.facts);
+        let after = Facts {
+            library: library.or(before.library),
+            firmware: firmware.or(before.firmware),
+            model: model.or(before.model),
+            ..before
         };
-        if after != before {
-            device.told = Some(Box::new(after));
+        if moved {
+            self.mark(key);
+        }
+        self.set_facts(key, after);
+    }
+
+    fn set_facts(&mut self, key: &Key, facts: Facts) {
+        let Some(device) = self.devices.get_mut(key) else { return };
+        if *device.facts != facts {
+            device.facts = self.facts.share(facts);
             self.mark(key);
         }
     }
@@ -313,21 +318,23 @@ impl Inventory {
     pub(super) fn certificate(&mut self, facts: &CertificateFacts) -> Option<Certificate> {
         let mut shared = |text: &str| self.names.intern(&tidy(text, NAME_BYTES_MAX));
         let (issuer, signature) = (shared(&facts.issuer), shared(&facts.signature));
+        let (key, key_bits) = (facts.key, facts.key_bits);
+        let issuance = self.issuances.share(Issuance { issuer, key, key_bits, signature });
+        let mut serial = bytes(&facts.serial)?;
+        // RFC 5280, 4.1.2.2: 20 bytes at most; and one for the sign.
+        serial.truncate(21);
         Some(Certificate {
             fingerprint: fingerprint_bytes(&facts.fingerprint)?,
             subject: tidy(&facts.subject, NAME_BYTES_MAX).into(),
-            issuer,
-            serial: tidy(&facts.serial, 2 * 20).into(),
+            serial: serial.into(),
             not_before_s: facts.not_before_s,
             not_after_s: facts.not_after_s,
-            key: facts.key,
-            key_bits: facts.key_bits,
-            signature,
+            issuance,
         })
     }
 
     fn tell_discovered(&mut self, key: &Key, seen: &Seen<'_>) {
-        let declared = self.declared_by.get(key).map(ToString::to_string);
+        let declared = self.declared.of(key).map(|(name, _)| name.to_string());
         self.findings.emit(Event::DeviceDiscovered {
             device: key.to_string(),
             client_id: short(seen.client_id).to_string(),
@@ -338,9 +345,9 @@ impl Inventory {
     }
 
     fn judge_takeover(&mut self, at_ms: u64, key: &Key, client_id: &Arc<str>, addresses: [IpAddr; 2]) {
-        let declared = self.declared_by.get(key).and_then(|name| self.declared.get(name));
-        let at_home = declared
-            .is_some_and(|declared| addresses.iter().all(|address| declared.expects(*address) == Some(true)));
+        let at_home = self.declared.of(key).is_some_and(|(_, declared)| {
+            addresses.iter().all(|address| declared.expects(*address) == Some(true))
+        });
         let thresholds = &self.settings.thresholds;
         let found = self.findings.taken_over(at_ms, thresholds, client_id, addresses, at_home);
         let Some((addresses, why)) = found else { return };
@@ -356,7 +363,7 @@ impl Inventory {
     }
 
     /// Remembers that the certificate is in use by another client at another address.
-    fn pair_up(&mut self, half: &[u8; 16], client_id: &Arc<str>, address: IpAddr, now_s: u32) {
+    fn pair_up(&mut self, half: &Beginning, client_id: &Arc<str>, address: IpAddr, now_s: u32) {
         let thresholds = &self.settings.thresholds;
         let mut pairs = Vec::new();
         for (other_id, other) in
@@ -424,10 +431,11 @@ impl Inventory {
 
     fn why_moved(&self, key: &Key, address: IpAddr, now_s: u32) -> Option<String> {
         let site = self.places.site_of(address);
-        if let Some(declared) = self.declared_by.get(key).and_then(|name| self.declared.get(name)) {
-            match (declared.expects(address), &declared.site, site) {
+        if let Some((_, declared)) = self.declared.of(key) {
+            match (declared.expects(address), &declared.kind.site, site) {
                 (Some(false), _, _) => {
-                    let networks: Vec<String> = declared.networks.iter().map(ToString::to_string).collect();
+                    let networks: Vec<String> =
+                        declared.kind.networks.iter().map(ToString::to_string).collect();
                     return Some(format!(
                         "{address} is in none of its declared networks {}",
                         networks.join(", ")

@@ -2,8 +2,8 @@
 
 use super::Inventory;
 use super::records::{self, Write};
-use crate::declared::{Declared, Difference, mismatches};
-use crate::device::{Device, Key};
+use crate::declared::{Declared, Difference, Entry, mismatches};
+use crate::device::{Device, Facts, Key};
 use crate::error::Error;
 use crate::lifecycle::State;
 use crate::time::seconds;
@@ -17,7 +17,7 @@ impl Inventory {
     /// What is wrong with one of them, [`Error::LimitExceeded`], or [`Error::Transition`] for a state that cannot be declared.
     pub fn declare(&mut self, devices: Vec<Declared>, now_ms: u64) -> Result<usize, Error> {
         let max = self.settings.limits.declared_max;
-        let new = devices.iter().filter(|declared| !self.declared.contains_key(&declared.name)).count();
+        let new = devices.iter().filter(|declared| self.declared.get(&declared.name).is_none()).count();
         if self.declared.len() + new > max {
             return Err(Error::LimitExceeded { what: "declared devices", max });
         }
@@ -43,13 +43,12 @@ impl Inventory {
     pub fn undeclare(&mut self, name: &str) -> Result<Declared, Error> {
         let declared = self.declared.remove(name).ok_or_else(|| Error::Unknown(name.into()))?;
         for key in declared.keys(self.settings.keyed_by) {
-            self.declared_by.remove(&key);
             if self.devices.get(&key).is_some_and(|device| device.last_s == 0 && !device.state.is_refused()) {
                 self.forget(&key);
             }
         }
         self.urgent.push_back(Write { key: records::declared_key(name), value: None });
-        Ok(*declared)
+        Ok(declared)
     }
 
     /// Retires a device, reports it as lost, or reinstates it. The keys whose connections the shell must end now are
@@ -75,11 +74,9 @@ impl Inventory {
         for (key, from, state) in changed.iter().filter(|(_, from, state)| from != state) {
             self.put_state(key, *from, *state, why);
         }
-        let declared =
-            keys.first().and_then(|key| self.declared_by.get(key)).and_then(|name| self.declared.get(name));
         let mut all = keys.clone();
-        if let Some(declared) = declared {
-            all.extend(declared.keys(self.settings.keyed_by).into_iter().filter(|key| !keys.contains(key)));
+        if let Some((name, entry)) = keys.first().and_then(|key| self.declared.of(key)) {
+            all.extend(self.declared.keys_of(name, entry).into_iter().filter(|key| !keys.contains(key)));
         }
         Ok(all)
     }
@@ -92,7 +89,7 @@ impl Inventory {
     pub fn remove(&mut self, key: &str) -> Result<(), Error> {
         let known = Key::parse(key).filter(|key| self.devices.contains_key(key));
         let key = known.ok_or_else(|| Error::Unknown(key.into()))?;
-        if let Some(name) = self.declared_by.get(&key) {
+        if let Some((name, _)) = self.declared.of(&key) {
             let what = format!("it is declared as {name:?}: take the declaration back first");
             return Err(Error::Field { field: "name", what });
         }
@@ -102,34 +99,35 @@ impl Inventory {
 
     /// The declarations, in the order of their names, with the state that an operator gave.
     pub fn declarations(&self) -> impl Iterator<Item = Declared> {
-        self.declared.values().map(|declared| self.with_state(declared))
+        self.declared.iter().map(|(name, entry)| self.with_state(name, entry))
     }
 
     /// A declaration.
     pub fn declaration(&self, name: &str) -> Option<Declared> {
-        self.declared.get(name).map(|declared| self.with_state(declared))
+        self.declared.get(name).map(|(name, entry)| self.with_state(name, entry))
     }
 
     /// Declared against discovered; at most `max` entries of each kind.
     pub fn difference(&self, max: usize) -> Difference {
         let mut difference = Difference::default();
-        for declared in self.declared.values() {
-            let keys = declared.keys(self.settings.keyed_by);
+        for (name, entry) in self.declared.iter() {
+            let keys = self.declared.keys_of(name, entry);
             let seen = keys.iter().filter_map(|key| Some((key, self.devices.get(key)?)));
             let seen: Vec<_> = seen.filter(|(_, device)| device.last_s != 0).collect();
             if seen.is_empty() {
-                push(&mut difference.missing, declared.name.to_string(), max, &mut difference.truncated);
+                push(&mut difference.missing, name.to_string(), max, &mut difference.truncated);
                 continue;
             }
+            let declared = entry.declared(name);
             let differs =
-                seen.iter().flat_map(|(key, device)| mismatches(declared, key, device, &self.places));
+                seen.iter().flat_map(|(key, device)| mismatches(&declared, key, device, &self.places));
             let before = difference.mismatched.len();
             for mismatch in differs {
                 push(&mut difference.mismatched, mismatch, max, &mut difference.truncated);
             }
             difference.agreeing += u64::from(difference.mismatched.len() == before);
         }
-        for key in self.devices.keys().filter(|key| !self.declared_by.contains_key(*key)) {
+        for key in self.devices.keys().filter(|key| self.declared.of(key).is_none()) {
             push(&mut difference.unknown, key.to_string(), max, &mut difference.truncated);
         }
         difference
@@ -137,23 +135,23 @@ impl Inventory {
 
     /// What of one declared device is not as declared.
     pub fn mismatches_of(&self, name: &str) -> Result<Vec<crate::declared::Mismatch>, Error> {
-        let declared = self.declared.get(name).ok_or_else(|| Error::Unknown(name.into()))?;
-        let keys = declared.keys(self.settings.keyed_by);
+        let (name, entry) = self.declared.get(name).ok_or_else(|| Error::Unknown(name.into()))?;
+        let (declared, keys) = (entry.declared(name), self.declared.keys_of(name, entry));
         let seen = keys
             .iter()
             .filter_map(|key| Some((key, self.devices.get(key).filter(|device| device.last_s != 0)?)));
-        Ok(seen.flat_map(|(key, device)| mismatches(declared, key, device, &self.places)).collect())
+        Ok(seen.flat_map(|(key, device)| mismatches(&declared, key, device, &self.places)).collect())
     }
 
     /// The records of a name: that of a declaration, or `identity:..`, `client:..`.
     pub(super) fn resolve(&self, name: &str) -> Result<Vec<Key>, Error> {
-        if let Some(declared) = self.declared.get(name) {
-            return Ok(self.existing(declared.keys(self.settings.keyed_by).iter()));
+        if let Some((name, entry)) = self.declared.get(name) {
+            return Ok(self.existing(self.declared.keys_of(name, entry).iter()));
         }
         let key = Key::parse(name).filter(|key| self.devices.contains_key(key));
         match key {
-            Some(key) => match self.declared_by.get(&key).and_then(|name| self.declared.get(name)) {
-                Some(declared) => Ok(self.existing(declared.keys(self.settings.keyed_by).iter())),
+            Some(key) => match self.declared.of(&key) {
+                Some((name, entry)) => Ok(self.existing(self.declared.keys_of(name, entry).iter())),
                 None => Ok(vec![key]),
             },
             None => Err(Error::Unknown(name.into())),
@@ -165,7 +163,7 @@ impl Inventory {
         let mut claimed = std::collections::BTreeMap::new();
         for declared in devices {
             for key in declared.keys(self.settings.keyed_by) {
-                let other = self.declared_by.get(&key).filter(|name| {
+                let other = self.declared.of(&key).map(|(name, _)| name).filter(|name| {
                     // One that is declared anew by the same order no longer counts.
                     !devices.iter().any(|one| one.name == **name)
                 });
@@ -203,21 +201,12 @@ impl Inventory {
 
     fn declare_one(&mut self, mut declared: Declared, now_ms: u64) {
         let state = declared.state.take();
-        declared.intern(&mut self.names);
-        let name = declared.name.clone();
-        if let Some(old) = self.declared.get(&name) {
-            for key in old.keys(self.settings.keyed_by) {
-                self.declared_by.remove(&key);
-            }
-        }
         let keys = declared.keys(self.settings.keyed_by);
-        for key in &keys {
-            self.declared_by.insert(key.clone(), name.clone());
-        }
         self.urgent.push_back(records::declared_write(&declared));
-        self.declared.insert(name, Box::new(declared));
+        self.declared.insert(declared, &mut self.names);
         if !keys.iter().any(|key| self.devices.contains_key(key)) {
-            let mut device = Device::new(0);
+            let facts = self.facts.share(Facts::default());
+            let mut device = Device::new(0, facts);
             (device.state, device.first_s) = (State::Registered, seconds(now_ms));
             self.make_room();
             self.devices.insert(keys[0].clone(), Box::new(device));
@@ -248,10 +237,8 @@ impl Inventory {
 
     /// A declared device was seen under `key`: what stood for it under another of its names goes.
     pub(super) fn drop_placeholders(&mut self, key: &Key) {
-        let Some(declared) = self.declared_by.get(key).and_then(|name| self.declared.get(name)) else {
-            return;
-        };
-        for other in declared.keys(self.settings.keyed_by).iter().filter(|other| *other != key) {
+        let Some((name, entry)) = self.declared.of(key) else { return };
+        for other in self.declared.keys_of(name, entry).iter().filter(|other| *other != key) {
             let never_seen = |device: &Device| device.last_s == 0 && !device.state.is_refused();
             if self.devices.get(other).is_some_and(|device| never_seen(device)) {
                 self.forget(other);
@@ -259,15 +246,10 @@ impl Inventory {
         }
     }
 
-    fn with_state(&self, declared: &Declared) -> Declared {
-        let keys = declared.keys(self.settings.keyed_by);
+    fn with_state(&self, name: &Arc<str>, entry: &Entry) -> Declared {
+        let keys = self.declared.keys_of(name, entry);
         let states = keys.iter().filter_map(|key| self.devices.get(key)).map(|device| device.state);
-        Declared { state: states.filter(|state| state.is_refused()).max(), ..declared.clone() }
-    }
-
-    pub(crate) fn declared_of(&self, key: &Key) -> Option<(&Arc<str>, &Declared)> {
-        let name = self.declared_by.get(key)?;
-        self.declared.get(name).map(|declared| (name, &**declared))
+        Declared { state: states.filter(|state| state.is_refused()).max(), ..entry.declared(name) }
     }
 }
 

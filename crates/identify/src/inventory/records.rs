@@ -6,7 +6,7 @@
 use super::Inventory;
 use crate::certificate::{Certificate, CertificateFacts};
 use crate::declared::Declared;
-use crate::device::{Address, Client, Device, Key, Told, Version};
+use crate::device::{Address, Client, Device, Facts, Key, Version};
 use crate::lifecycle::State;
 use crate::topics::{Topic, Topics};
 use serde::{Deserialize, Serialize};
@@ -92,7 +92,7 @@ impl Inventory {
 
     /// Every record, for a log that is written anew.
     pub fn dump(&self, mut write: impl FnMut(&str, &[u8])) {
-        let declared = self.declared.values().map(|declared| declared_write(declared));
+        let declared = self.declared.iter().map(|(name, entry)| declared_write(&entry.declared(name)));
         let devices = self.devices.iter().map(|(key, device)| device_write(key, device));
         for Write { key, value } in declared.chain(devices) {
             write(&key, &value.unwrap_or_default());
@@ -111,7 +111,7 @@ impl Inventory {
                 return Err(format!("declares {:?}", declared.name));
             }
             declared.check().map_err(|error| error.to_string())?;
-            self.restore_declared(declared);
+            self.declared.insert(declared, &mut self.names);
             return Ok(());
         }
         let device = key.strip_prefix("d:").and_then(Key::parse).ok_or("is no record of the inventory")?;
@@ -120,23 +120,13 @@ impl Inventory {
         Ok(())
     }
 
-    fn restore_declared(&mut self, mut declared: Declared) {
-        declared.intern(&mut self.names);
-        for key in declared.keys(self.settings.keyed_by) {
-            self.declared_by.insert(key, declared.name.clone());
-        }
-        self.declared.insert(declared.name.clone(), Box::new(declared));
-    }
-
     fn restore_device(&mut self, key: Key, kept: Kept) {
         let limits = self.settings.limits.clone();
         let certificate = kept.certificate.and_then(|facts| self.certificate(&facts));
         let names = &mut self.names;
         let mut shared = |text: Option<Arc<str>>| text.map(|text| names.intern(&text));
-        let told = kept.told.map(|(library, firmware, model, position)| {
-            let [library, firmware, model] = [library, firmware, model].map(&mut shared);
-            Box::new(Told { library, firmware, model, position })
-        });
+        let (library, firmware, model, position) = kept.told.unwrap_or_default();
+        let [library, firmware, model] = [library, firmware, model].map(&mut shared);
         let (listener, class) = (shared(kept.listener), shared(kept.class));
         let mut topics = |kept: Vec<(Arc<str>, u64, u64, u32, u8)>| {
             let mut topics = Topics::default();
@@ -162,9 +152,8 @@ impl Inventory {
                 .take(limits.addresses_per_device_max)
                 .map(|(ip, first_s, last_s)| Address { ip, first_s, last_s })
                 .collect(),
-            listener,
-            class,
-            told,
+            facts: self.facts.share(Facts { listener, class, library, firmware, model }),
+            position: position.map(Box::new),
             version: kept.version,
             state: kept.state,
             first_s: kept.first_s,
@@ -227,12 +216,15 @@ fn device_write(key: &Key, device: &Device) -> Write {
         more_clients: device.more_clients,
         certificate: device.certificate.as_deref().map(CertificateFacts::from),
         addresses: device.addresses.iter().map(|known| (known.ip, known.first_s, known.last_s)).collect(),
-        listener: device.listener.clone(),
-        class: device.class.clone(),
-        told: device
-            .told
-            .as_deref()
-            .map(|told| (told.library.clone(), told.firmware.clone(), told.model.clone(), told.position)),
+        listener: device.facts.listener.clone(),
+        class: device.facts.class.clone(),
+        told: Some((
+            device.facts.library.clone(),
+            device.facts.firmware.clone(),
+            device.facts.model.clone(),
+            device.position.as_deref().copied(),
+        ))
+        .filter(|told| *told != (None, None, None, None)),
         published: topics(&device.published),
         subscribed: topics(&device.subscribed),
     };

@@ -102,7 +102,7 @@ impl Inventory {
         let mut summary = Summary { devices: self.devices.len() as u64, ..Summary::default() };
         for (key, device) in &self.devices {
             summary.connected += u64::from(device.is_connected());
-            summary.declared += u64::from(self.declared_by.contains_key(key));
+            summary.declared += u64::from(self.declared.of(key).is_some());
             *summary.states.entry(self.state(device, now_ms).to_string()).or_default() += 1;
             if !device.version.as_str().is_empty() {
                 *summary.versions.entry(device.version.as_str().to_owned()).or_default() += 1;
@@ -118,7 +118,7 @@ impl Inventory {
     }
 
     fn fits(&self, key: &Key, device: &Device, filter: &Filter, now_ms: u64) -> bool {
-        let declared = self.declared_of(key);
+        let declared = self.declared.of(key);
         let text = |text: &String| {
             let names = [key.name()].into_iter().chain(declared.map(|(name, _)| &**name));
             names.chain(device.clients.iter().map(|client| &*client.id)).any(|name| name.contains(&**text))
@@ -126,27 +126,27 @@ impl Inventory {
         filter.state.is_none_or(|state| state == self.state(device, now_ms))
             && filter.declared.is_none_or(|wanted| wanted == declared.is_some())
             && filter.connected.is_none_or(|wanted| wanted == device.is_connected())
-            && filter.class.as_ref().is_none_or(|class| device.class.as_deref() == Some(class))
+            && filter.class.as_ref().is_none_or(|class| device.facts.class.as_deref() == Some(class))
             && filter.site.as_ref().is_none_or(|site| self.site_name(key, device) == Some(site))
             && filter.text.as_ref().is_none_or(text)
     }
 
     /// The site of a device: as declared, else by its last address.
     pub(crate) fn site_name<'a>(&'a self, key: &Key, device: &Device) -> Option<&'a str> {
-        let declared = self.declared_of(key).and_then(|(_, declared)| declared.site.as_deref());
+        let declared = self.declared.of(key).and_then(|(_, entry)| entry.kind.site.as_deref());
         declared.or_else(|| Some(&*self.places.site_of(device.address()?)?.name))
     }
 
     /// The zone of a device: that of its site, else that which its listener faces.
     pub(crate) fn zone_name<'a>(&'a self, key: &Key, device: &Device) -> Option<&'a str> {
         let site = self.site_name(key, device).and_then(|site| self.places.site(site)?.zone.as_deref());
-        site.or_else(|| self.places.zone_of_listener(device.listener.as_deref()?))
+        site.or_else(|| self.places.zone_of_listener(device.facts.listener.as_deref()?))
     }
 
     /// Where a device is: as declared, as it says, or where its site is.
     pub(crate) fn position(&self, key: &Key, device: &Device) -> Option<(f64, f64)> {
-        let declared = self.declared_of(key).and_then(|(_, declared)| declared.position);
-        let told = device.told.as_ref().and_then(|told| told.position);
+        let declared = self.declared.of(key).and_then(|(_, entry)| entry.position());
+        let told = device.position.as_deref().copied();
         let site = || self.site_name(key, device).and_then(|site| self.places.site(site)?.position);
         declared
             .map(|position| (position.latitude, position.longitude))
@@ -155,8 +155,8 @@ impl Inventory {
     }
 
     pub(crate) fn view(&self, key: &Key, device: &Device, now_ms: u64) -> DeviceView {
-        let (declared_name, declared) = self.declared_of(key).unzip();
-        let (told, now_s) = (device.told.as_deref(), seconds(now_ms));
+        let (declared_name, declared) = self.declared.of(key).unzip();
+        let (facts, now_s) = (&*device.facts, seconds(now_ms));
         let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
         let time = |second: u32| (device.last_s != 0).then(|| rfc3339(i64::from(second)));
         let own = device.own(key);
@@ -175,23 +175,19 @@ impl Inventory {
             connected: device.is_connected(),
             certificate: device.certificate.as_deref().map(CertificateView::from),
             addresses: addresses.iter().map(AddressView::from).collect(),
-            listener: text(device.listener.as_deref()),
+            listener: text(facts.listener.as_deref()),
             version: text(Some(device.version.as_str())),
-            library: text(told.and_then(|told| told.library.as_deref())),
-            firmware: text(told.and_then(|told| told.firmware.as_deref())),
-            model: text(
-                declared
-                    .and_then(|declared| declared.model.as_deref())
-                    .or_else(|| told.and_then(|told| told.model.as_deref())),
-            ),
+            library: text(facts.library.as_deref()),
+            firmware: text(facts.firmware.as_deref()),
+            model: text(declared.and_then(|entry| entry.kind.model.as_deref()).or(facts.model.as_deref())),
             first_seen: time(device.first_s),
             last_seen: time(device.last_s),
             connects: device.connects,
             published: topics(&device.published),
             subscribed: topics(&device.subscribed),
-            class: text(device.class.as_deref()),
-            owner: text(declared.and_then(|declared| declared.owner.as_deref())),
-            criticality: text(declared.and_then(|declared| Some(declared.criticality?.as_str()))),
+            class: text(facts.class.as_deref()),
+            owner: text(declared.and_then(|entry| entry.kind.owner.as_deref())),
+            criticality: text(declared.and_then(|entry| Some(entry.kind.criticality?.as_str()))),
             site: text(self.site_name(key, device)),
             zone: text(self.zone_name(key, device)),
             position: self.position(key, device),

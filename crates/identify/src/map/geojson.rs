@@ -30,8 +30,8 @@ impl Inventory {
         let properties = json!({ "kind": "node", "name": self.places.node, "site": self.places.node_site });
         features.extend(of_node.map(|position| feature(position, properties)));
         let own = self.devices.iter().filter_map(|(key, device)| {
-            let declared = self.declared_of(key).and_then(|(_, declared)| declared.position);
-            let told = device.told.as_ref().and_then(|told| told.position);
+            let declared = self.declared.of(key).and_then(|(_, entry)| entry.position());
+            let told = device.position.as_deref().copied();
             let told =
                 told.and_then(|(latitude, longitude)| Position::new(latitude.into(), longitude.into()));
             Some((key, device, declared.or(told)?))

@@ -235,11 +235,11 @@ impl Inventory {
         builder.graph.nodes[subnet].devices += 1;
         let (name, label) = match builder.graph.grouped {
             true => {
-                let class = device.class.as_deref().unwrap_or("default class");
+                let class = device.facts.class.as_deref().unwrap_or("default class");
                 (format!("{place} {class}"), class.to_owned())
             }
             false => {
-                let declared = self.declared_by.get(key).map(ToString::to_string);
+                let declared = self.declared.of(key).map(|(name, _)| name.to_string());
                 (key.to_string(), declared.unwrap_or_else(|| key.name().to_owned()))
             }
         };
@@ -253,7 +253,7 @@ impl Inventory {
             node.connected = Some(device.is_connected());
         }
         builder.edge(index, subnet, EdgeKind::Member, "", 1.0);
-        if let Some(listener) = device.listener.as_deref() {
+        if let Some(listener) = device.facts.listener.as_deref() {
             let index = builder.node(NodeKind::Listener, listener, listener);
             builder.edge(subnet, index, EdgeKind::Connects, "", 1.0);
         }

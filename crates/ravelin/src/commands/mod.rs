@@ -9,5 +9,6 @@ pub mod init;
 pub mod passwd;
 pub mod publish;
 pub mod rotate_key;
+pub mod sbom;
 pub mod serve;
 pub mod subscribe;

@@ -10,7 +10,6 @@ mod liars;
 mod lockout;
 mod memory;
 mod protocol;
-mod rights;
 mod secure;
 mod sessions;
 mod store;

@@ -10,7 +10,9 @@ mod connection;
 mod directory;
 mod events;
 mod identity;
+mod inventory;
 mod limits;
+mod map;
 mod node;
 mod record;
 mod table;
@@ -80,6 +82,10 @@ enum Command {
     Events(events::Args),
     /// Give an identity a secret of one-time codes, or take it away
     Identity(identity::Args),
+    /// See devices, seen and declared; declare, import, retire them
+    Inventory(inventory::Args),
+    #[command(flatten)]
+    Map(map::Command),
     /// See every limit, and how near the node is to it
     Limits(limits::Args),
     /// See how the record of transmissions is
@@ -107,6 +113,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Acl(args) => acl::run(&ctl, args),
         Command::Events(args) => events::run(&ctl, args),
         Command::Identity(args) => identity::run(&ctl, args),
+        Command::Inventory(args) => inventory::run(&ctl, args),
+        Command::Map(command) => map::run(&ctl, command),
         Command::Limits(args) => limits::run(&ctl, args),
         Command::Record(args) => record::run(&ctl, args),
         Command::Tokens(args) => tokens::run(&ctl, args),
