@@ -7,6 +7,7 @@ mod faults;
 mod manage;
 mod observe;
 mod options;
+mod recording;
 mod restart;
 mod rights;
 
