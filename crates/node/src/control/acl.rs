@@ -1,7 +1,7 @@
 //! Who may do what: the decision on a question with all its reasons, and new rules tried on what clients did.
 
 use super::{Control, Inner, Unavailable, Watched, Watcher};
-use ravelin_broker::{Now, home_shard};
+use ravelin_broker::{Broker, Now, SessionInfo, home_shard};
 use ravelin_event::Principal;
 use ravelin_protect::directory::dynsec::{Batch, Connections, DynsecLimits};
 use ravelin_protect::directory::{
@@ -143,32 +143,41 @@ impl Control {
     /// Every session and what it has subscribed to.
     fn listening(&self) -> Result<Vec<Listening>, Unavailable> {
         let mut all = Vec::new();
+        self.blocking_each_session(
+            |broker, session| {
+                let found = broker.subscriptions_of(&session.who.client_id).unwrap_or_default().into_iter();
+                let filters = found.map(|one| (one.filter, one.options.qos as u8)).collect();
+                Some(Listening { who: session.who, filters })
+            },
+            |listening| all.push(listening),
+        )?;
+        Ok(all)
+    }
+
+    /// Has every session looked at on its shard, a page at a time, and what is found `taken`. For a thread that may wait.
+    pub(super) fn blocking_each_session<T: Send + 'static>(
+        &self,
+        look: impl Fn(&Broker, SessionInfo) -> Option<T> + Copy + Send + 'static,
+        mut taken: impl FnMut(T),
+    ) -> Result<(), Unavailable> {
         for shard in 0..self.shards() {
             let mut after = None;
             loop {
-                let (mut sessions, next) = self.blocking_ask(shard, move |view| {
+                let (found, next) = self.blocking_ask(shard, move |view| {
                     let now = view.now();
                     let page = view.broker().sessions_page(now, after, PAGE);
-                    let sessions: Vec<Listening> = page
-                        .sessions
-                        .into_iter()
-                        .map(|session| {
-                            let found = view.broker().subscriptions_of(&session.who.client_id);
-                            let filters = found.unwrap_or_default().into_iter();
-                            let filters = filters.map(|one| (one.filter, one.options.qos as u8)).collect();
-                            Listening { who: session.who, filters }
-                        })
-                        .collect();
-                    (sessions, page.next)
+                    let broker = &*view.broker();
+                    let sessions = page.sessions.into_iter();
+                    (sessions.filter_map(|session| look(broker, session)).collect::<Vec<T>>(), page.next)
                 })?;
-                all.append(&mut sessions);
+                found.into_iter().for_each(&mut taken);
                 match next {
-                    Some(next) => after = Some(next),
+                    Some(_) => after = next,
                     None => break,
                 }
             }
         }
-        Ok(all)
+        Ok(())
     }
 }
 

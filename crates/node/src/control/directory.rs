@@ -3,7 +3,7 @@
 //! A change is applied to a copy, its records go to the store, and then every shard goes by the new directory: rights are
 //! checked again on what is subscribed, queued and under way. Who must not stay connected is disconnected after that.
 
-use super::{Actor, Changed, Control, Inner, RecordsError, Role, Space, Unavailable, Via, Watched, Watcher};
+use super::{Actor, Changed, Control, RecordsError, Role, Space, Unavailable, Via, Watched, Watcher};
 use crate::error::Error;
 use crate::policy::Policy;
 use ravelin_broker::{Now, Observed, home_shard};
@@ -12,10 +12,11 @@ use ravelin_protect::Secret;
 use ravelin_protect::directory::dynsec::{self, Batch, Connections, DynsecLimits};
 use ravelin_protect::directory::{
     Change, Credentials, Directory, DirectoryError, DirectoryLimits, Edit, ImportOptions, Imported,
+    UsageClock,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Connections of one identity that an answer tells of.
 const CONNECTIONS_MAX: usize = 100;
@@ -57,7 +58,8 @@ impl Held {
 impl Control {
     /// The directory in force.
     pub fn directory(&self) -> Directory {
-        self.0.directory.lock().clone()
+        // Not the one that is held while a change is stored: that may take its time.
+        self.policy().programme.directory.clone()
     }
 
     /// Changes the directory: all of `change`, or nothing. Who is named in what it returns is disconnected. Returns when the
@@ -223,7 +225,7 @@ impl Control {
                 }
             }
         });
-        self.0.watch.add(Box::new(Clock(Arc::downgrade(&self.0))));
+        self.0.watch.add(Box::new(Clock(self.directory().usage_clock().clone())));
         self.0.watch.add(Box::new(super::acl::Recorder(Arc::downgrade(&self.0))));
         self.answer_tree(Box::new(answer)).map_err(Error::system("start the thread that answers $CONTROL"))
     }
@@ -241,25 +243,20 @@ impl Control {
 
     /// Where the clients with an identity are connected.
     fn connections(&self) -> Result<Connections, Unavailable> {
-        let found = self.blocking_ask_all(|view| {
-            let mut connections = Connections::new();
-            // Nobody is meant: this only looks.
-            view.disconnect_where(ReasonCode::SUCCESS, "", |conn| {
-                if let Some(identity) = conn.principal.identity.as_deref() {
-                    let addresses = connections.entry(identity.to_string()).or_default();
-                    if addresses.len() < CONNECTIONS_MAX {
-                        addresses.push(conn.address.ip().to_string());
-                    }
+        let mut connections = Connections::new();
+        self.blocking_each_session(
+            |_, session| {
+                let address = session.who.address.filter(|_| session.link.is_some())?;
+                Some((session.who.identity?.to_string(), address.ip().to_string()))
+            },
+            |(identity, address)| {
+                let addresses = connections.entry(identity).or_default();
+                if addresses.len() < CONNECTIONS_MAX {
+                    addresses.push(address);
                 }
-                false
-            });
-            connections
-        })?;
-        let mut all = Connections::new();
-        for (identity, mut addresses) in found.into_iter().flatten() {
-            all.entry(identity).or_default().append(&mut addresses);
-        }
-        Ok(all)
+            },
+        )?;
+        Ok(connections)
     }
 }
 
@@ -338,14 +335,11 @@ fn listeners(control: &Control) -> Value {
 }
 
 /// Sets the clock by which the use of rules is marked.
-struct Clock(Weak<Inner>);
+struct Clock(Arc<UsageClock>);
 
 impl Watcher for Clock {
     fn watch(&mut self, now: Now, _: &[Watched], _: u64) {
-        if let Some(inner) = self.0.upgrade() {
-            let now_s = u32::try_from(now.wall_ms / 1000).unwrap_or(u32::MAX);
-            inner.directory.lock().usage_clock().set(now_s);
-        }
+        self.0.set(u32::try_from(now.wall_ms / 1000).unwrap_or(u32::MAX));
     }
 }
 

@@ -211,6 +211,14 @@ impl Identity {
         }
     }
 
+    /// Whether what lets a client in is the same for both, but for the password: the Client Identifier that it is bound to, the
+    /// class, the certificates.
+    pub fn is_bound_as(&self, other: &Identity) -> bool {
+        self.client_id == other.client_id
+            && self.class == other.class
+            && self.fingerprints == other.fingerprints
+    }
+
     pub(super) fn check(&self) -> Result<(), DirectoryError> {
         check_name("username", &self.name)?;
         if let Some(client_id) = &self.client_id {

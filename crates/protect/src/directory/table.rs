@@ -228,7 +228,7 @@ mod tests {
         for step in 0..20_000_u32 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let name = format!("n{}", (state >> 33) % 4_000);
-            if (state >> 20) % 3 == 0 {
+            if (state >> 20).is_multiple_of(3) {
                 assert_eq!(table.remove(&name), model.remove(&name));
             } else {
                 assert_eq!(table.insert(name.as_str().into(), step), model.insert(name, step));

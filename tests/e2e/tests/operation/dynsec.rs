@@ -299,6 +299,40 @@ fn only_administrators_reach_the_commands() {
 }
 
 #[test]
+fn hostile_requests_are_answered_and_a_will_is_no_order() {
+    let deployment = Deployment::new();
+    let node = Node::serve(&deployment);
+    let ask = |payload: &str| {
+        let mut command = mosquitto("rr", node.port("mutual-tls"), &deployment, "operator", "operator-rr");
+        command.args(["-t", "$CONTROL/dynamic-security/v1", "-e", "$CONTROL/dynamic-security/v1/response"]);
+        // It sends nothing of a file and of its standard input.
+        succeed(output(command.args(["-q", "1", "-W", "20", "-m", payload]), b""))
+    };
+    let many = vec![r#"{"command":"getDetails"}"#; 1001].join(",");
+    for (payload, error) in [
+        ("[".repeat(100_000), "Payload not valid JSON"),
+        (r#"{"commands":"#.repeat(200), "Payload not valid JSON"),
+        ("{}".into(), "Invalid/missing commands"),
+        (format!(r#"{{"commands":[{many}]}}"#), "More than 1000 commands"),
+        (r#"{"commands":[{"command":"fly"}]}"#.into(), "Unknown command"),
+    ] {
+        let answer = ask(&payload);
+        assert!(answer.contains(error), "{payload:.40}: {answer}");
+    }
+    let wild = r#"{"commands":[{"command":"createClient","username":"a\nb\u001b[31m"}]}"#;
+    assert!(ask(wild).contains("Invalid username"), "a name that would forge a line of the log");
+    assert_eq!(done(&node, &deployment, &["listClients"]), "");
+
+    let start = node.mark();
+    let mut command = mosquitto("sub", node.port("mutual-tls"), &deployment, "operator", "operator-will");
+    let will = r#"{"commands":[{"command":"createRole","rolename":"late"}]}"#;
+    command.args(["-t", "none", "--will-topic", "$CONTROL/dynamic-security/v1", "--will-payload", will]);
+    assert!(!output(&mut command, b"").status.success());
+    node.wait_for(start, "will.refused", |fields| fields["client_id"] == "operator-will");
+    assert_eq!(done(&node, &deployment, &["listRoles"]), "admin\n");
+}
+
+#[test]
 fn a_password_is_asked_for_on_the_terminal() {
     let deployment = Deployment::new();
     let node = Node::serve(&deployment);

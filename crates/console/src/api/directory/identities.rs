@@ -135,10 +135,7 @@ async fn put(
         let before = edit.identity(&who).cloned();
         if let Some(before) = &before {
             new.credentials = before.credentials.clone();
-            let bound = |one: &directory::Identity| {
-                (one.client_id.clone(), one.class.clone(), one.fingerprints.clone())
-            };
-            if credentials.is_some() || new.disabled || bound(before) != bound(&new) {
+            if credentials.is_some() || new.disabled || !new.is_bound_as(before) {
                 ends.insert(before.name.clone(), "the identity was changed");
             }
         }

@@ -12,11 +12,6 @@ fn client_id(text: Option<&str>) -> Option<Arc<str>> {
     text.filter(|text| !text.is_empty()).map(Arc::from)
 }
 
-/// What a connection was let in by, beside the password.
-fn bindings(identity: &Identity) -> (Option<Arc<str>>, Option<Arc<str>>, Vec<Arc<str>>) {
-    (identity.client_id.clone(), identity.class.clone(), identity.fingerprints.clone())
-}
-
 /// The fingerprints of its certificates, of which Mosquitto knows nothing; `None` if nothing is said of them.
 fn fingerprints(command: &Command) -> Result<Option<Vec<Arc<str>>>, Failure> {
     let Some(list) = command.get("fingerprints") else { return Ok(None) };
@@ -91,7 +86,7 @@ impl Work<'_> {
         let bound = command.text_if_any("clientid").map(|text| client_id(Some(text)));
         let certificates = fingerprints(command)?;
         let class = command.text_if_any("class").map(|class| client_id(Some(class)));
-        let before = self.edit.identity(username).map(bindings);
+        let before = self.edit.identity(username).cloned();
         self.edit.modify_identity(username, |identity| {
             if let Some(new) = new {
                 identity.credentials = identity.credentials.with_password_of(new)?;
@@ -109,10 +104,12 @@ impl Work<'_> {
             identity.groups = groups.unwrap_or(std::mem::take(&mut identity.groups));
             Ok(())
         })?;
-        let after = self.edit.identity(username).map(bindings);
         if new.is_some() {
             self.disconnect.insert((username.into(), "the password was changed"));
-        } else if before != after {
+        } else if before
+            .zip(self.edit.identity(username))
+            .is_some_and(|(before, after)| !after.is_bound_as(&before))
+        {
             self.disconnect.insert((username.into(), "the client id, class or certificates were changed"));
         }
         Ok(None)
