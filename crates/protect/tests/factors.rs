@@ -492,9 +492,12 @@ fn a_fingerprint_belongs_to_one_identity_of_the_directory() {
         Ok(())
     })
     .unwrap();
+    let before = auth.clone();
     let auth = auth.with_directory(edit.finish().unwrap().0);
     let admission = begin(&auth, attempt("alice", Some(&meter), None)).unwrap();
     assert_eq!(admission.principal.identity.as_deref(), Some("alice"));
+    let stays = |auth: &Authenticator| auth.still_admits(&policy, &admission.principal, &admission.standing);
+    assert!(stays(&auth).is_ok() && stays(&before).is_err(), "the fingerprint was taken away");
     assert_eq!(why(begin(&auth, attempt("dave", Some(&meter), None))), Refusal::IdentityMismatch);
     assert_eq!(why(begin(&auth, attempt("alice", Some(&facts("alice")), None))), Refusal::BadCertificate);
     let named = Attempt { username: Some("dave"), ..attempt("alice", Some(&meter), None) };

@@ -53,30 +53,13 @@ pub(super) fn read(table: &mut Table<'_, '_>, base: &Path) -> Option<JwtConfig> 
             "write `audience = [\"ravelin\"]`, as the tokens have it in `aud`",
         );
     }
-    match (&jwks_file, &jwks_url) {
-        (None, None) => {
-            let what = "`jwks_file` or `jwks_url` is missing: the keys of the provider".into();
-            table.reader.error_at(
-                &key("issuer"),
-                what,
-                "write `jwks_url = \"https://id.example/jwks.json\"`",
-            );
-        }
-        (Some(_), Some(_)) => {
-            let what = "`jwks_url` and `jwks_file` cannot both be where the keys are".into();
-            table.reader.error_at(&key("jwks_url"), what, "delete one of the two keys");
-        }
-        (None, Some(url)) => check_url(table, &key("jwks_url"), url),
-        (Some(_), None) => {}
-    }
+    check_place(table, &jwks_file, &jwks_url);
     if jwks_url.is_none() {
-        for (name, written) in
-            [("jwks_ca", jwks_ca.is_some()), ("refresh", refresh.is_some()), ("keep", keep.is_some())]
-        {
-            if written {
-                let what = format!("`{name}` has no effect: the keys are not fetched from an address");
-                table.reader.error_at(&key(name), what, "use `jwks_url`, or delete the key");
-            }
+        let written =
+            [("jwks_ca", jwks_ca.is_some()), ("refresh", refresh.is_some()), ("keep", keep.is_some())];
+        for (name, _) in written.into_iter().filter(|(_, written)| *written) {
+            let what = format!("`{name}` has no effect: the keys are not fetched from an address");
+            table.reader.error_at(&key(name), what, "use `jwks_url`, or delete the key");
         }
     }
     let (refresh, keep) = (refresh.unwrap_or(10 * minute), keep.unwrap_or(day));
@@ -137,6 +120,24 @@ fn claims(table: &mut Table<'_, '_>) -> ClaimNames {
         class: table.take::<String>("class_claim"),
         groups: table.take::<String>("groups_claim"),
         roles: table.take::<String>("roles_claim"),
+    }
+}
+
+/// One place where the keys are, and a safe one.
+fn check_place(table: &mut Table<'_, '_>, file: &Option<String>, url: &Option<String>) {
+    let key = |name: &str| format!("{}.{name}", table.path);
+    let (at_issuer, at_url) = (key("issuer"), key("jwks_url"));
+    match (file, url) {
+        (None, None) => {
+            let what = "`jwks_file` or `jwks_url` is missing: the keys of the provider".into();
+            table.reader.error_at(&at_issuer, what, "write `jwks_url = \"https://id.example/jwks.json\"`");
+        }
+        (Some(_), Some(_)) => {
+            let what = "`jwks_url` and `jwks_file` cannot both be where the keys are".into();
+            table.reader.error_at(&at_url, what, "delete one of the two keys");
+        }
+        (None, Some(url)) => check_url(table, &at_url, url),
+        (Some(_), None) => {}
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Authenticator;
 use crate::jwt::KeyId;
 use crate::scram::Mechanism;
-use crate::{ListenerPolicy, SecondFactor};
+use crate::{IdentityFrom, ListenerPolicy, SecondFactor};
 use ravelin_event::Principal;
 
 /// What a client proved itself with, beside or instead of a certificate.
@@ -98,6 +98,12 @@ impl Authenticator {
         }
         if !offered {
             return Err("its way to prove who it is is not offered any more");
+        }
+        if policy.identity_from == IdentityFrom::Fingerprint && proof.certificate {
+            let whose = principal.certificate.as_deref().and_then(|hash| self.identity_by_fingerprint(hash));
+            if whose.as_deref() != Some(identity) {
+                return Err("its certificate is not its identity's any more");
+            }
         }
         match known.tag(proof.with) {
             None => return Err("its user is not known any more"),
