@@ -10,6 +10,7 @@ mod options;
 mod recording;
 mod restart;
 mod rights;
+mod shed;
 
 use ravelin_mqtt::{AckKind, QoS, ReasonCode, RetainHandling, SubscribeOptions};
 use ravelin_simulation::{
