@@ -279,7 +279,10 @@ fn scope(before: &Directory, changes: &[Change]) -> Changed {
 }
 
 fn outcome<E: ToString>(result: &Result<(), E>) -> Result<(), String> {
-    result.as_ref().map(|()| ()).map_err(ToString::to_string)
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Answers what was published to `$CONTROL/...`, on a thread of its own.
