@@ -163,6 +163,43 @@ pub fn certificate(data: &[u8]) {
     }
 }
 
+/// A request for a certificate, PKCS#10 in PEM or DER. One that is read proves its key, and reads the same from its DER.
+pub fn certificate_request(data: &[u8]) {
+    let Ok(request) = pki::Request::parse(data) else { return };
+    assert_eq!(pki::Request::parse(request.der()).as_ref(), Ok(&request));
+    let rules = pki::EnrolRules::default();
+    if request.check_names("meter-7", &rules.names).is_ok() {
+        assert!(request.dns.iter().all(|name| name == "meter-7") && request.uri.is_empty());
+    }
+    if request.check_key(rules.rsa_bits_min).is_ok() {
+        assert!(request.key.bits >= 256);
+    }
+}
+
+/// An OCSP answer about a certificate that is in the corpus. One that is believed is current.
+pub fn ocsp_answer(data: &[u8]) {
+    const CERTIFICATE: &[u8] = include_bytes!("../corpus/certificate/ocsp_server.der");
+    const ISSUER: &[u8] = include_bytes!("../corpus/certificate/ocsp_issuer.der");
+    let now_s = NOW_S as i64;
+    if let Ok(answer) = ocsp::check(data, CERTIFICATE, ISSUER, now_s) {
+        assert!(answer.this_update_s <= now_s + 300 && answer.next_update_s > now_s);
+    }
+    // As a certificate, too: whose status is asked for is what an administrator configured.
+    let _ = ocsp::question(data, ISSUER);
+    let _ = ocsp::responder(data);
+}
+
+/// A revocation list, in PEM or DER. What it says of itself is read without what is on it.
+pub fn revocation_list(data: &[u8]) {
+    if let Ok(lists) = trust::parse_crls(data) {
+        for list in &lists {
+            assert!(trust::ListFacts::read(list).is_some_and(|facts| facts.bytes == list.len()));
+        }
+    }
+    let _ = pki::read_list(data);
+    let _ = serial_of(data);
+}
+
 /// The time of the token targets, in seconds since the Unix epoch.
 pub const NOW_S: u64 = 1_800_000_000;
 

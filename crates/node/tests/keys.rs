@@ -539,3 +539,35 @@ fn an_ocsp_answer_is_fetched_and_stapled() {
     log.wait_for(&["ocsp.failed"]);
     node.shutdown().unwrap();
 }
+
+#[test]
+fn a_list_of_a_million_serial_numbers_holds_up_nobody() {
+    let plant = Plant::new();
+    let (node, log) = start(plant.config("crl = [\"ca.crl\"]", "[certificates]\nwatch = \"200ms\""));
+    let mut client = join(&node, &plant.of("meter-1"), "meter-1");
+    let revoked: Vec<_> = (0..1_000_000_u64)
+        .map(|i| {
+            let serial = [&[0x55; 8][..], &i.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()].concat();
+            ravelin_protect::pki::Revoked { serial, at_s: now_s() }
+        })
+        .collect();
+    let list = plant.ca.issue_crl(&revoked, 2, now_s(), DAY).unwrap();
+    drop(revoked);
+    std::fs::write(plant.path("new.crl"), list).unwrap();
+    std::fs::rename(plant.path("new.crl"), plant.path("ca.crl")).unwrap();
+    let (begin, mut slowest) = (Instant::now(), Duration::ZERO);
+    let mut pings = 0;
+    while !log.text().contains("node.reloaded") {
+        let asked = Instant::now();
+        client.ping();
+        slowest = slowest.max(asked.elapsed());
+        pings += 1;
+        assert!(begin.elapsed() < Duration::from_secs(120), "the list was not taken up");
+    }
+    eprintln!("a list of 1e6: taken up after {:?}; slowest of {pings} pings {slowest:?}", begin.elapsed());
+    // Parsing takes seconds; a ping that waited for it would show.
+    assert!(slowest < begin.elapsed() / 2, "{slowest:?}");
+    client.ping();
+    assert!(is_served(&node, &plant.of("meter-2"), "meter-2"));
+    node.shutdown().unwrap();
+}

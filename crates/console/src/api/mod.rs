@@ -4,6 +4,7 @@ pub mod acl;
 #[cfg(test)]
 mod authorization;
 pub mod bans;
+pub mod certificates;
 pub mod clients;
 pub mod directory;
 pub mod events;
@@ -48,6 +49,7 @@ pub fn all() -> Api {
     let api = bans::routes(api);
     let api = directory::routes(api);
     let api = acl::routes(api);
+    let api = certificates::routes(api);
     let api = events::routes(api);
     let api = record::routes(api);
     let api = tokens::routes(api);

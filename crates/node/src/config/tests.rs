@@ -462,3 +462,44 @@ fn rates_are_read_and_what_is_wrong_with_them_is_said() {
         assert!(errors.0.iter().any(|error| error.what.contains(what)), "{rates}: {errors}");
     }
 }
+
+#[test]
+fn the_life_of_keys_is_configured() {
+    let tls = "transport = \"tls\"\naddress = \"127.0.0.1:1\"\ncertificate = \"c\"\nkey = \"k\"\nclient_ca = \"a\"\n";
+    let parse = |keys: &str, sections: &str| {
+        Config::parse(&(listener(&format!("{tls}{keys}")) + sections), Path::new("/etc/ravelin"))
+    };
+    let default = parse("", "").unwrap();
+    let one = &default.listeners[0];
+    assert_eq!((one.ages.key, one.ages.session), (Duration::from_secs(86_400), Duration::ZERO));
+    assert!(default.ca.is_none() && !one.tls.as_ref().unwrap().staple.is_wanted());
+    let config = parse(
+        "crl = [\"a.crl\", \"https://pki.example/a.crl?token=x\"]\nticket_lifetime = \"1h\"\nocsp_fetch = true\nkey_age_max = \"1h\"",
+        "[ca]\ncertificate = \"ca.crt\"\nkey = \"ca.key\"\nvalidity = \"7d\"\nsan_uri = [\"urn:plant:%u\"]\n[certificates]\nwatch = \"0s\"",
+    )
+    .unwrap();
+    let tls_of = config.listeners[0].tls.as_ref().unwrap();
+    assert_eq!(tls_of.crl[0], CrlSource::File("/etc/ravelin/a.crl".into()));
+    assert_eq!(tls_of.crl[1].to_string(), "https://pki.example/a.crl", "a secret in a URL is not shown");
+    assert_eq!(tls_of.ticket_lifetime, Duration::from_secs(3600));
+    let ca = config.ca.unwrap();
+    assert_eq!((ca.rules.validity, ca.rules.rsa_bits_min), (Duration::from_secs(7 * 86_400), 3072));
+    assert_eq!(ca.rules.names.uri, ["urn:plant:%u"]);
+    assert!(config.certificates.watch.is_zero());
+    for (keys, sections, wanted) in [
+        ("crl = [\"http://user:pw@host/a\"]", "", "not a URL"),
+        ("ticket_lifetime = \"2d\"", "", "is not within"),
+        ("", "[ca]\ncertificate = \"c\"\n", "no `key`"),
+        ("", "[ca]\ncertificate = \"c\"\nkey = \"k\"\nrsa_bits_min = 1024\n", "is not within"),
+        (
+            "",
+            "[ca]\ncertificate = \"c\"\nkey = \"k\"\nsan_dns = [\"bus.example\"]\n",
+            "everyone's certificate",
+        ),
+    ] {
+        let what = parse(keys, sections).err().unwrap_or_else(|| panic!("{keys}{sections}")).to_string();
+        assert!(what.contains(wanted), "{what}");
+    }
+    let plain = listener("transport = \"tcp\"\naddress = \"127.0.0.1:1\"\nkey_age_max = \"1h\"");
+    assert!(error(&plain).1.contains("no effect"));
+}

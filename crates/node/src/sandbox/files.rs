@@ -86,6 +86,9 @@ fn writable(config: &Config) -> Result<BTreeSet<PathBuf>, String> {
     }
     // A key that nothing is encrypted with any more is taken out of the file, which is replaced.
     paths.extend(config.store.key_file.as_deref().map(folder_of));
+    // The CA's revocation list is replaced whenever it changes.
+    let list = config.ca.as_ref().and_then(|ca| ca.crl.as_deref());
+    paths.extend(list.map(folder_of));
     Ok(paths)
 }
 

@@ -53,7 +53,8 @@ certificate = "tls/server.crt"
 key = "tls/server.key"
 # "required", "optional" (verified if shown) or "none".
 client_certificate = "required"
-# Whose certificates are accepted, and which of them were revoked (`ravelin client remove` adds to the list).
+# Whose certificates are accepted, and which of them were revoked (`ravelin client remove` adds to the list): files, and
+# URLs of http or https that are fetched again every `crl_refresh`. Without a current list of a CA, nobody of it is let in.
 client_ca = "ca/ca.crt"
 crl = ["ca/ca.crl"]
 # Which name of the certificate is the identity: "cn", "san-dns", "san-uri", "san-email", or "fingerprint" (the
@@ -72,6 +73,18 @@ authentication = ["certificate"]
 #tls_min = "1.2"
 # Whether a client that returns is spared the full handshake. Tickets end with every reload.
 #session_tickets = true
+# How long a ticket is good for at most.
+#ticket_lifetime = "12h"
+# Staple an OCSP answer to our certificate: from a file that something else renews, or fetched from the responder that
+# the certificate names. The issuer's certificate is the second of the chain, or this file.
+#ocsp_file = "tls/server.ocsp"
+#ocsp_fetch = false
+#ocsp_issuer = "tls/issuer.crt"
+# After so long, or so many bytes, a connection gets new keys (TLS 1.3) or ends (TLS 1.2); "0s" and 0 are never.
+#key_age_max = "24h"
+#key_bytes_max = "64GiB"
+# After so long a client must have authenticated again (AUTH of MQTT 5.0), or its connection ends; "0s" is never.
+#session_age_max = "0s"
 # Behind a load balancer: whether connections begin with a PROXY protocol header, and whose is believed.
 #proxy_protocol = false
 #proxy_trusted = ["10.0.0.5/32"]
@@ -156,6 +169,34 @@ rules_file = "access.rules"
 # Identities, groups and roles that are administered while the node runs, by `ravelin ctl` or by `mosquitto_ctrl dynsec`.
 # Who may do the latter, beside those who have the role `admin` there; nobody where this is not set.
 administrators = ["operator"]
+
+# --- Certificates ------------------------------------------------------------------------------------------------
+
+# The private CA, for certificates over the API (`ravelin ctl cert enrol`) and a revocation list that is renewed by
+# itself. Its key must then be on this machine; without this section it can be kept offline.
+#[ca]
+#certificate = "ca/ca.crt"
+#key = "ca/ca.key"
+#crl = "ca/ca.crl"
+# How long a revocation list is valid; it is renewed when half of that has passed.
+#crl_validity = "30d"
+# How long a certificate is valid at most, and the smallest RSA key that gets one.
+#validity = "30d"
+#rsa_bits_min = 3072
+# Which names beside its identity (%u) a device may have in its certificate.
+#san_dns = ["%u"]
+#san_uri = []
+#san_email = []
+
+[certificates]
+# How often the files of certificates, keys and revocation lists are looked at; "0s" leaves it to SIGHUP.
+#watch = "5s"
+# How often revocation lists are fetched from URLs, how large one may be, and how long fetching may take.
+#crl_refresh = "1h"
+#crl_bytes_max = "96MiB"
+#fetch_timeout = "10s"
+# The CAs of https servers; without it those that this system trusts.
+#fetch_ca = "servers.crt"
 
 # --- What is kept ------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@
 
 mod acl;
 mod bans;
+mod certificates;
 mod clients;
 mod connection;
 mod directory;
@@ -62,6 +63,10 @@ pub struct Args {
 enum Command {
     #[command(flatten)]
     Node(node::Command),
+    /// Issue, renew, list and revoke certificates
+    Cert(certificates::Args),
+    /// See the CA and its revocation list
+    Crl(certificates::CrlArgs),
     /// See clients, their sessions and subscriptions; disconnect them
     Clients(clients::Args),
     /// Keep clients out, and let them in again
@@ -104,6 +109,8 @@ pub struct Ctl {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let result = connect(&args).and_then(|ctl| match args.command {
         Command::Node(command) => node::run(&ctl, command),
+        Command::Cert(args) => certificates::run(&ctl, args),
+        Command::Crl(args) => certificates::run_crl(&ctl, args),
         Command::Clients(args) => clients::run(&ctl, args),
         Command::Ban(args) => bans::run(&ctl, args),
         Command::Lockout(args) => bans::run_lockout(&ctl, args),
