@@ -169,7 +169,7 @@ fn errors_say_where_what_and_what_to_do() {
         ("connection_rate = \"10\"", 9, "a rate", ""),
         ("exempt_loopback = \"yes\"", 9, "true or false", ""),
         ("connect_bytes_max = \"64KiB\"\npacket_bytes_max = \"32KiB\"", 9, "greater than", "lower"),
-        ("xyzzy = 1", 9, "has no key `xyzzy`", "`[limits]` has: packet_bytes_max"),
+        ("xyzzy = 1", 9, "has no key `xyzzy`", "`[limits]` has: memory_max, packet_bytes_max"),
     ] {
         let found = error(&format!("{}[limits]\n{keys}\n", listener(base)));
         assert!(found.0 == line && found.1.contains(what) && found.2.contains(help), "{keys}: {found:?}");
