@@ -63,3 +63,29 @@ fn switched_off_it_is_off() {
     let pid = node.process().pid().as_raw_nonzero();
     assert_eq!(status_of(format!("/proc/{pid}").as_ref(), "Seccomp"), "0");
 }
+
+/// As root only: elsewhere there is nobody else to become.
+#[test]
+fn a_node_that_root_starts_becomes_another_user() {
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let deployment = Deployment::new();
+    deployment.edit("#user = \"\"", "user = \"65534:65534\"");
+    // Its own, with the way to it.
+    let parent = deployment.dir().parent().expect("a parent").to_owned();
+    let chown = std::process::Command::new("chown").args(["-R", "65534:65534"]).arg(&parent).status();
+    assert!(chown.expect("chown").success());
+    let node = Node::serve(&deployment);
+    let pid = node.process().pid().as_raw_nonzero();
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads") {
+        let thread = thread.expect("a thread").path();
+        for name in ["Uid", "Gid"] {
+            assert!(status_of(&thread, name).split_whitespace().all(|id| id == "65534"), "{name}");
+        }
+        assert_eq!(status_of(&thread, "Groups"), "65534");
+        assert_eq!(status_of(&thread, "CapPrm"), "0".repeat(16));
+    }
+    publish(&node, &deployment, &["-t", "a", "-m", "b", "-q", "1"]);
+    assert!(node.stop().success());
+}
