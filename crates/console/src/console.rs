@@ -138,8 +138,8 @@ async fn follow(state: ApiState, mut configs: watch::Receiver<Arc<Config>>) {
         let generation = state.settings().generation + 1;
         match Settings::load(&config, generation, state.now_s()) {
             Ok(Some(settings)) => state.set_settings(settings),
-            // The section is gone: nobody has a role any more, until the node starts again without the lane.
-            Ok(None) => state.set_settings(state.settings().without_roles(generation)),
+            // A reload that drops the section is refused: the lane ends with the node.
+            Ok(None) => {}
             Err(errors) => state.control.emit(Event::ReloadFailed { error: errors.to_string() }),
         }
     }

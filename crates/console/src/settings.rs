@@ -48,16 +48,3 @@ impl Settings {
         Some((shown, *role))
     }
 }
-
-impl Settings {
-    /// The same, with nobody who has a role.
-    pub fn without_roles(&self, generation: u64) -> Settings {
-        Settings {
-            generation,
-            limits: self.limits.clone(),
-            tls: self.tls.clone(),
-            trust: None,
-            roles: HashMap::new(),
-        }
-    }
-}

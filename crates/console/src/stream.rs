@@ -85,7 +85,7 @@ mod tests {
             let (near, mut far) = tokio::io::duplex(16);
             let mut near = Patient::new(near, Duration::from_millis(200));
             let reader = async {
-                let mut all = vec![0; 64];
+                let mut all = [0; 64];
                 for byte in all.chunks_mut(8) {
                     sleep(Duration::from_millis(50)).await;
                     far.read_exact(byte).await.unwrap();

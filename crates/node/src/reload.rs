@@ -84,7 +84,6 @@ pub(crate) fn needs_restart(old: &Config, new: &Config) -> Option<String> {
     if kept(old) != kept(new) {
         return Some("`[record]` (other than `topics`) has changed; restart to apply it".into());
     }
-    // Without the section, the lane stays and nobody has a role on it.
     let lane = |config: &Config| {
         config.control.as_ref().map(|control| {
             let limits = &control.limits;
@@ -92,8 +91,8 @@ pub(crate) fn needs_restart(old: &Config, new: &Config) -> Option<String> {
             (control.address, control.metrics_address, control.tls.is_some(), kept)
         })
     };
-    if new.control.is_some() && lane(old) != lane(new) {
-        let what = "the control lane's addresses, whether it has TLS, or its `requests_in_flight_max`, `events_max` or \
+    if lane(old) != lane(new) {
+        let what = "whether there is a control lane, its addresses, whether it has TLS, or its `requests_in_flight_max`, `events_max` or \
                     `body_bytes_max` have changed; restart to apply it";
         return Some(what.into());
     }

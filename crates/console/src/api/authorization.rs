@@ -214,7 +214,7 @@ fn the_document_says_the_role_that_the_table_says() {
 fn everyone_is_told_exactly_what_his_role_allows() {
     Lab::run(async |lab| {
         for (method, path, least) in TABLE {
-            let path = path.replace("{client_id}", "nobody").replace('{', "").replace('}', "");
+            let path = path.replace("{client_id}", "nobody").replace(['{', '}'], "");
             for role in ROLES {
                 let (status, headers, body) = lab.call(role, method, &path, &[], "").await;
                 let case = format!("{method} {path} as {role:?}: {status} {body}");

@@ -213,6 +213,50 @@ fn a_token_works_until_it_is_revoked_also_after_a_restart() {
     assert_eq!(as_token(&node, "/v1/whoami").status, 401, "it stays revoked");
 }
 
+#[test]
+fn metrics_are_served_beside_on_loopback_and_nothing_else_is() {
+    let deployment = Deployment::new();
+    deployment.edit("#metrics_address = \"127.0.0.1:9234\"", "metrics_address = \"127.0.0.1:0\"");
+    let node = Node::serve(&deployment);
+    let told = node.wait_for(0, "node.listening", |fields| fields["listener"] == "metrics");
+    let address = told["fields"]["address"].as_str().expect("an address").to_owned();
+    let get = |path: &str| {
+        let url = format!("http://{address}{path}");
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--max-time", "20", "--write-out", "%{http_code}", &url]);
+        String::from_utf8_lossy(&output(&mut command, b"").stdout).into_owned()
+    };
+    let metrics = get("/metrics");
+    assert!(metrics.contains("\nravelin_sessions ") && metrics.ends_with("200"), "{metrics}");
+    for path in ["/v1/status", "/v1/clients", "/healthz"] {
+        assert!(get(path).ends_with("404"), "{path}");
+    }
+}
+
+#[test]
+fn a_ban_ends_the_connection_and_keeps_the_client_away_until_it_is_lifted() {
+    let deployment = Deployment::new();
+    let node = Node::serve(&deployment);
+    let _subscriber = subscriber(&node, &deployment, "operator-7");
+    let publish = || {
+        let (certificate, key) = deployment.certificate("operator");
+        let mut command = Command::new("mosquitto_pub");
+        command.args(["-h", "127.0.0.1", "-p", &node.port("mutual-tls").to_string(), "-V", "mqttv5"]);
+        command.arg("--cafile").arg(deployment.ca()).arg("--cert").arg(certificate).arg("--key").arg(key);
+        output(command.args(["-i", "operator-7", "-t", "plant/x", "-m", "x"]), b"").status.success()
+    };
+    let start = node.mark();
+    let body = "{\"subject\":\"client_id:operator-7\",\"reason\":\"a test\",\"duration\":\"1h\"}";
+    let made = operator(&node, &deployment, "POST", "/v1/bans", body);
+    assert_eq!(made.status, 201, "{}", made.body);
+    node.wait_for(start, "client.disconnected", |fields| fields["client_id"] == "operator-7");
+    let listed = operator(&node, &deployment, "GET", "/v1/bans", "").json();
+    assert_eq!(listed["items"][0]["subject"], "client_id:operator-7", "{listed}");
+    assert!(!publish(), "it is banned");
+    assert_eq!(operator(&node, &deployment, "DELETE", "/v1/bans/client_id%3Aoperator-7", "").status, 204);
+    assert!(publish(), "the ban was lifted");
+}
+
 /// Asks on the kept connection until the answer has this status.
 fn until(python: &mut Python, path: &str, status: u64) -> Value {
     let deadline = Instant::now() + Duration::from_secs(10);
