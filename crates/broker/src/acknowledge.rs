@@ -16,6 +16,7 @@ use ravelin_mqtt::{
 impl Broker {
     /// Acknowledges once the journal is durable up to a number, the sister shards that were asked have answered, and the
     /// record has the message, if it has a name there.
+    #[inline(always)]
     pub(crate) fn answer_accepted(
         &mut self,
         index: u32,
@@ -35,10 +36,12 @@ impl Broker {
                 AckKind::PubRec
             }
         };
-        let answers = asked.shards + self.answers_of_record(record);
-        let number = self.acknowledge(index, seq, answers, kind, publish.packet_id, reason);
+        let held = if record == 0 { 0 } else { self.answers_of_record(record) };
+        let number = self.acknowledge(index, seq, asked.shards + held, kind, publish.packet_id, reason);
         self.expect_answers(index, number, asked);
-        self.expect_record(index, record, number);
+        if held > 0 {
+            self.expect_record(index, record, number);
+        }
     }
 
     /// Sends an acknowledgement once the journal is durable up to `seq` and `shards` sister shards have answered, and not
@@ -181,23 +184,28 @@ impl Broker {
         }
     }
 
-    fn seq_at(&mut self, index: u32, packet_id: u16, qos: QoS) -> Option<(u64, Stage)> {
+    /// The message under way with an identifier: its number, how far it has come, and whether somebody records it.
+    #[inline]
+    fn seq_at(&mut self, index: u32, packet_id: u16, qos: QoS) -> Option<(u64, Stage, bool)> {
         let sending = &mut self.sessions.get_mut(index)?.sending;
         let seq = sending.seq_of(packet_id)?;
         let slot = sending.slot_mut(seq)?;
-        (slot.qos == qos).then_some((seq, slot.stage))
+        (slot.qos == qos).then_some((seq, slot.stage, slot.record != 0))
     }
 
     fn handle_puback(&mut self, now: Now, index: u32, packet_id: u16, reason: ReasonCode) {
         // An identifier that is not under way: the message was acknowledged before. Nothing to do.
-        if let Some((seq, _)) = self.seq_at(index, packet_id, QoS::AtLeastOnce) {
-            self.told(now, index, seq, QoS::AtLeastOnce, reason);
+        if let Some((seq, _, recorded)) = self.seq_at(index, packet_id, QoS::AtLeastOnce) {
+            if recorded {
+                self.told(now, index, seq, QoS::AtLeastOnce, reason);
+            }
             self.finish(index, seq);
             self.pump(now, index);
         }
     }
 
     /// The receiver has said whether it took a message. Whoever records that is told once.
+    #[cold]
     fn told(&mut self, now: Now, index: u32, seq: u64, qos: QoS, reason: ReasonCode) {
         let slot = self.sessions.get_mut(index).and_then(|session| session.sending.slot_mut(seq));
         let Some(slot) = slot.filter(|slot| slot.record != 0) else { return };
@@ -207,13 +215,15 @@ impl Broker {
     }
 
     fn handle_pubrec(&mut self, now: Now, index: u32, packet_id: u16, reason: ReasonCode) {
-        let Some((seq, stage)) = self.seq_at(index, packet_id, QoS::ExactlyOnce) else {
+        let Some((seq, stage, recorded)) = self.seq_at(index, packet_id, QoS::ExactlyOnce) else {
             // MQTT 5.0 section 3.6.2.1: tell the client that nothing is known of it. In 3.1.1 the code is not sent.
             let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
             self.acknowledge(index, 0, 0, AckKind::PubRel, packet_id, reason);
             return;
         };
-        self.told(now, index, seq, QoS::ExactlyOnce, reason);
+        if recorded {
+            self.told(now, index, seq, QoS::ExactlyOnce, reason);
+        }
         if reason.is_failure() {
             // MQTT-4.9.0-2: the client does not want it; its Packet Identifier is free again.
             self.finish(index, seq);
@@ -272,7 +282,7 @@ impl Broker {
     }
 
     fn handle_pubcomp(&mut self, now: Now, index: u32, packet_id: u16) {
-        if let Some((seq, Stage::Released)) = self.seq_at(index, packet_id, QoS::ExactlyOnce) {
+        if let Some((seq, Stage::Released, _)) = self.seq_at(index, packet_id, QoS::ExactlyOnce) {
             self.finish(index, seq);
             self.pump(now, index);
         }

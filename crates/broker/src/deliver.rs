@@ -18,7 +18,7 @@ const SHARE_FROM: usize = 4096;
 pub(crate) struct Fan<'a> {
     pub parts: Parts<'a>,
     /// Whose it is, if it is to be retained.
-    pub author: Option<Principal>,
+    pub author: Option<Box<Principal>>,
     /// The publishing session, for No Local.
     pub publisher: Option<u32>,
     /// The message as it is kept, made when the first one needs to keep it.
@@ -80,9 +80,9 @@ impl<'a> Fan<'a> {
         self.message.get_or_insert_with(|| Rc::new(self.parts.to_message())).clone()
     }
 
-    /// The buffer, for the next fan.
-    pub fn into_buffer(self) -> Vec<u8> {
-        let mut buffer = self.template.bytes;
+    /// The buffer, for the next fan; this one is done.
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.template.bytes);
         buffer.clear();
         buffer
     }

@@ -213,7 +213,7 @@ impl Broker {
             self.pump(now, index);
         }
         let taken = fan.receivers > 0 && self.stats.publish_dropped == dropped;
-        self.recycle(fan.into_buffer());
+        self.recycle(fan.take_buffer());
         taken
     }
 }

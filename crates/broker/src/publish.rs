@@ -304,7 +304,7 @@ impl Broker {
         // A message that is known was retained when it was taken; a later one may have come since.
         let stamp = (parts.retain && known.is_none()).then(|| self.next_stamp(now));
         if stamp.is_some() {
-            fan.author = self.sessions.get(index).map(|session| session.who.clone());
+            fan.author = self.sessions.get(index).map(|session| Box::new(session.who.clone()));
         }
         let again = known.is_some();
         match known {
@@ -319,7 +319,7 @@ impl Broker {
         let durable = !fan.durable.is_empty() || stamp.is_some() || origin.is_some() && !again;
         if needs_disk && durable {
             // What cannot be stored is not acknowledged. Those who are connected have it; the publisher sends it again.
-            self.recycle(fan.into_buffer());
+            self.recycle(fan.take_buffer());
             let reason = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
             return match self.sessions.get(index).map(|session| session.version) {
                 // An acknowledgement of 3.1.1 has no reason: whatever is answered says that all is well.
@@ -338,7 +338,7 @@ impl Broker {
             seq = self.journal.seq();
         }
         if let Some(stamp) = stamp {
-            self.retain(fan.parts, stamp, fan.author.as_ref());
+            self.retain(fan.parts, stamp, fan.author.as_deref());
         }
         if let Some(origin) = origin.filter(|_| !again) {
             self.taken.insert(origin, 0, Part { journaled: true, members: fan.shared.clone() });
@@ -352,7 +352,10 @@ impl Broker {
             self.stats.publish_undeliverable += 1;
         }
         let record = fan.parts.record;
-        self.recycle(fan.into_buffer());
+        self.recycle(fan.take_buffer());
+        if publish.qos == QoS::AtMostOnce {
+            return;
+        }
         let reason = if reached { ReasonCode::SUCCESS } else { ReasonCode::NO_MATCHING_SUBSCRIBERS };
         self.answer_accepted(index, publish, (seq, asked, record), reason);
     }
@@ -391,7 +394,7 @@ impl Broker {
             message.id.set(id);
         }
         let (parts, durable, shard, shards) = (fan.parts, &fan.durable, self.shard, self.shards);
-        let author = fan.author.as_ref().filter(|_| stamp.is_some());
+        let author = fan.author.as_deref().filter(|_| stamp.is_some());
         // The members chosen on sister shards matter only if the message may come again.
         let members = if origin.is_some() { &fan.shared[..] } else { &[] };
         self.journal.record(Kind::Published, |record| {
@@ -436,7 +439,7 @@ impl Broker {
         }
         let mut fan = Fan::new(parts, None, self.buffers.pop().unwrap_or_default());
         let stamp = parts.retain.then(|| self.next_stamp(now));
-        fan.author = will.map(|(who, _)| who.clone()).filter(|_| stamp.is_some());
+        fan.author = will.filter(|_| stamp.is_some()).map(|(who, _)| Box::new(who.clone()));
         let known = origin.and_then(|origin| Some(self.taken.get(origin, 0)?.members.clone()));
         match known {
             Some(members) => fan.shared = members,
@@ -450,14 +453,14 @@ impl Broker {
             self.journal_published(now, &mut fan, origin, 0, stamp.filter(|_| durable));
         }
         if let Some(stamp) = stamp {
-            self.retain(parts, stamp, fan.author.as_ref());
+            self.retain(parts, stamp, fan.author.as_deref());
         }
         let remote = if stamp.is_some() { self.all_sisters() } else { route.remote };
         let asked = self.forward_own(now, &fan, remote, stamp, origin);
         for index in std::mem::take(&mut fan.pump) {
             self.pump(now, index);
         }
-        self.recycle(fan.into_buffer());
+        self.recycle(fan.take_buffer());
         asked
     }
 

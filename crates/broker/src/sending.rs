@@ -169,6 +169,7 @@ impl Sending {
     }
 
     /// The message is done with. Returns its slot as it was.
+    #[inline]
     pub fn finish(&mut self, seq: u64) -> Option<Slot> {
         let slot = self.slot_mut(seq)?;
         if slot.stage == Stage::Done {

@@ -133,7 +133,7 @@ impl Broker {
                 writer.parts(now, fan.parts);
                 if stamp.is_some() {
                     writer.u8(fan.author.is_some() as u8);
-                    writer.author(fan.author.as_ref());
+                    writer.author(fan.author.as_deref());
                 }
             });
         }
@@ -400,7 +400,7 @@ impl Broker {
         for index in std::mem::take(&mut fan.pump) {
             self.pump(now, index);
         }
-        self.recycle(fan.into_buffer());
+        self.recycle(fan.take_buffer());
         Ok(())
     }
 
@@ -461,7 +461,7 @@ impl Broker {
         for index in std::mem::take(&mut fan.pump) {
             self.pump(now, index);
         }
-        self.recycle(fan.into_buffer());
+        self.recycle(fan.take_buffer());
         self.answer_after(from, token, seq);
         Ok(())
     }

@@ -133,7 +133,7 @@ impl Broker {
             if !fan.durable.is_empty() {
                 self.journal_published(now, &mut fan, None, 0, None);
             }
-            self.recycle(fan.into_buffer());
+            self.recycle(fan.take_buffer());
         }
         self.pump(now, index);
     }
