@@ -76,4 +76,17 @@ fn main() {
     let bytes = resident_bytes().saturating_sub(before);
     let each = bytes / u64::from(clients.max(1));
     println!("{clients} clients, {} devices: {bytes} bytes resident, {each} bytes a client", inventory.len());
+    let timed = |what: &str, work: &mut dyn FnMut()| {
+        let began = std::time::Instant::now();
+        work();
+        println!("{what}: {} ms", began.elapsed().as_millis());
+    };
+    let flows = inventory.flows(&Default::default(), START_MS);
+    timed("the matrix of flows", &mut || drop(inventory.flows(&Default::default(), START_MS)));
+    timed("what of it is authorised", &mut || {
+        drop(inventory.authorised(&flows, |_| ravelin_identify::flows::Permission::NotAsked));
+    });
+    timed("the map", &mut || drop(inventory.map(&Default::default(), START_MS)));
+    timed("the bill of cryptography", &mut || drop(inventory.cbom("0", START_MS)));
+    timed("the difference", &mut || drop(inventory.difference(1_000)));
 }

@@ -1,5 +1,6 @@
 //! What may flow against what does.
 
+use super::index::Subscriptions;
 use super::{Flow, Flows};
 use crate::declared::Entry;
 use crate::inventory::Inventory;
@@ -54,16 +55,20 @@ pub struct Authorised {
     pub unseen: Vec<FlowRule>,
     /// Flows that are as declared.
     pub agreeing: u64,
-    /// The matrix that was judged was not whole.
+    /// The matrix that was judged was not whole, or there is more than is listed.
     pub truncated: bool,
 }
+
+/// Declared flows that were never seen, in one answer.
+const UNSEEN_MAX: usize = 10_000;
 
 impl Inventory {
     /// Judges observed flows. `allowed` says what the access rules say of one.
     pub fn authorised(&self, flows: &Flows, mut allowed: impl FnMut(&Flow) -> Permission) -> Authorised {
         let mut result = Authorised { truncated: flows.truncated, ..Authorised::default() };
+        let declared = self.declared_publishers();
         for flow in &flows.flows {
-            let declared_by = self.declared_by_whom(flow, flows.grouped);
+            let declared_by = self.declared_by_whom(flow, flows.grouped, &declared);
             let judged = Judged { flow: flow.clone(), allowed: allowed(flow), declared_by };
             let disallowed = judged.allowed == Permission::Nothing;
             result.agreeing += u64::from(!judged.declared_by.is_empty() && !disallowed);
@@ -78,24 +83,35 @@ impl Inventory {
             }
         }
         result.unseen = self.unseen(flows);
+        result.truncated |= result.unseen.len() > UNSEEN_MAX || declared.is_cut();
+        result.unseen.truncate(UNSEEN_MAX);
         result
     }
 
-    fn declared_by_whom(&self, flow: &Flow, grouped: bool) -> Vec<String> {
+    /// Who is declared to publish to what.
+    fn declared_publishers(&self) -> Subscriptions<Arc<str>> {
+        let mut declared = Subscriptions::default();
+        for (name, entry) in self.declared.iter() {
+            for filter in self.expanded(name, entry, &entry.kind.publishes) {
+                declared.add(&filter, name);
+            }
+        }
+        declared
+    }
+
+    fn declared_by_whom(
+        &self,
+        flow: &Flow,
+        grouped: bool,
+        declared: &Subscriptions<Arc<str>>,
+    ) -> Vec<String> {
         if !flow.conduits.is_empty() {
             return flow.conduits.iter().map(|name| format!("conduit {name}")).collect();
         }
         if grouped {
             // A group is no device: any declaration that covers the topic may be of one of its members.
-            let mut names = self.declared.iter().filter(|(name, entry)| {
-                let filters = self.expanded(name, entry, &entry.kind.publishes);
-                filters.iter().any(|filter| overlaps(filter, &flow.topic))
-            });
-            return names
-                .next()
-                .map(|(name, _)| format!("device {name} and perhaps others"))
-                .into_iter()
-                .collect();
+            let first = declared.of(&flow.topic).into_iter().next();
+            return first.map(|name| format!("device {name} and perhaps others")).into_iter().collect();
         }
         let Some((name, entry)) = self.declared.get(&flow.publisher.name) else { return Vec::new() };
         let filters = self.expanded(name, entry, &entry.kind.publishes);

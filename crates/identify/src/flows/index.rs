@@ -1,77 +1,104 @@
-//! Which subscriptions a topic pattern meets.
+//! Which subscriptions a topic pattern meets: a tree of filters by level.
+//!
+//! A topic costs its levels, whatever the number of filters. A pattern with wildcards may meet a large part of the tree: all questions
+//! together may look at so many nodes, and after that say that they were cut.
 
-use crate::topics::overlaps;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Topic filters and who has them. Filters without wildcards are looked up; the others are kept by their first level.
+/// Nodes that all questions together look at: about a second.
+const LOOKS_MAX: u64 = 5_000_000;
+
+/// Topic filters and who has them.
 #[derive(Debug)]
 pub(super) struct Subscriptions<T> {
-    exact: BTreeMap<String, BTreeSet<T>>,
-    wild: BTreeMap<String, BTreeMap<String, BTreeSet<T>>>,
+    root: Node<T>,
+    looks: Cell<u64>,
+}
+
+#[derive(Debug)]
+struct Node<T> {
+    children: BTreeMap<String, Node<T>>,
+    /// Whose filter ends here.
+    here: BTreeSet<T>,
+    /// Whose filter ends here with `#`.
+    below: BTreeSet<T>,
+}
+
+impl<T> Default for Node<T> {
+    fn default() -> Node<T> {
+        Node { children: BTreeMap::new(), here: BTreeSet::new(), below: BTreeSet::new() }
+    }
 }
 
 impl<T> Default for Subscriptions<T> {
     fn default() -> Subscriptions<T> {
-        Subscriptions { exact: BTreeMap::new(), wild: BTreeMap::new() }
+        Subscriptions { root: Node::default(), looks: Cell::new(LOOKS_MAX) }
     }
 }
 
 impl<T: Clone + Ord> Subscriptions<T> {
     pub(super) fn add(&mut self, filter: &str, who: &T) {
-        let holders = match is_wild(filter) {
-            false => self.exact.entry(filter.to_owned()).or_default(),
-            true => {
-                let first = filter.split('/').next().unwrap_or_default();
-                self.wild.entry(first.to_owned()).or_default().entry(filter.to_owned()).or_default()
+        let mut node = &mut self.root;
+        for level in filter.split('/') {
+            if level == "#" {
+                node.below.insert(who.clone());
+                return;
             }
-        };
-        if !holders.contains(who) {
-            holders.insert(who.clone());
+            if !node.children.contains_key(level) {
+                node.children.insert(level.to_owned(), Node::default());
+            }
+            let Some(child) = node.children.get_mut(level) else { return };
+            node = child;
         }
+        node.here.insert(who.clone());
+    }
+
+    /// Whether a question was not answered to its end.
+    pub(super) fn is_cut(&self) -> bool {
+        self.looks.get() == 0
     }
 
     /// Who gets some message that the pattern covers.
     pub(super) fn of(&self, pattern: &str) -> BTreeSet<T> {
+        let levels: Vec<&str> = pattern.split('/').collect();
         let mut found = BTreeSet::new();
-        let mut take = |filters: &BTreeMap<String, BTreeSet<T>>| {
+        // Node, how many levels of the pattern lead to it, and whether all below it counts.
+        let mut waiting = vec![(&self.root, 0, false)];
+        while let Some((node, depth, all)) = waiting.pop() {
+            let Some(left) = self.looks.get().checked_sub(1) else { break };
+            self.looks.set(left);
             // MQTT-4.7.2-1: a filter that starts with a wildcard does not match a topic that starts with `$`.
-            let meets = |filter: &str| {
-                overlaps(filter, pattern) && !(pattern.starts_with('$') && filter.starts_with(['+', '#']))
-            };
-            for (_, holders) in filters.iter().filter(|(filter, _)| meets(filter)) {
-                found.extend(holders.iter().cloned());
+            let hidden = depth == 0 && pattern.starts_with('$');
+            if !hidden {
+                found.extend(node.below.iter().cloned());
             }
-        };
-        let first = pattern.split('/').next().unwrap_or_default();
-        if matches!(first, "+" | "#") {
-            self.wild.values().for_each(&mut take);
-        } else {
-            [first, "+", "#"].iter().filter_map(|first| self.wild.get(*first)).for_each(&mut take);
-        }
-        if is_wild(pattern) {
-            // Of the filters that begin as the pattern does before its first wildcard.
-            let fixed = &pattern[..pattern.find(['+', '#']).unwrap_or(pattern.len())];
-            // `a/#` is also `a`.
-            let start = fixed.strip_suffix('/').unwrap_or(fixed);
-            let range =
-                self.exact.range(start.to_owned()..).take_while(|(filter, _)| filter.starts_with(start));
-            for (_, holders) in range.filter(|(filter, _)| overlaps(filter, pattern)) {
-                found.extend(holders.iter().cloned());
+            let level = levels.get(depth).copied();
+            if all || level.is_none() || level == Some("#") {
+                // `a/#` is also `a`.
+                found.extend(node.here.iter().cloned());
             }
-        } else if let Some(holders) = self.exact.get(pattern) {
-            found.extend(holders.iter().cloned());
+            match level {
+                _ if all => waiting.extend(node.children.values().map(|child| (child, depth, true))),
+                Some("#") => waiting.extend(node.children.values().map(|child| (child, depth, true))),
+                Some("+") => waiting.extend(node.children.values().map(|child| (child, depth + 1, false))),
+                Some(level) => {
+                    let any = Some("+").filter(|_| !hidden);
+                    let names = [Some(level), any].into_iter().flatten();
+                    waiting
+                        .extend(names.filter_map(|name| Some((node.children.get(name)?, depth + 1, false))));
+                }
+                None => {}
+            }
         }
         found
     }
 }
 
-fn is_wild(filter: &str) -> bool {
-    filter.split('/').any(|level| matches!(level, "+" | "#"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topics::overlaps;
     use proptest::prelude::*;
 
     proptest! {
@@ -101,5 +128,18 @@ mod tests {
             let expected: BTreeSet<usize> = (0..filters.len()).filter(matching).collect();
             prop_assert_eq!(index.of(&topic), expected);
         }
+    }
+
+    #[test]
+    fn what_is_asked_is_bounded() {
+        let mut index = Subscriptions::default();
+        for number in 0..10_000 {
+            index.add(&format!("a/{number}/#"), &0);
+        }
+        for _ in 0..1_000 {
+            index.of("+/+/x");
+        }
+        assert!(index.is_cut());
+        assert!(index.of("a/1/x").is_empty(), "and does not begin anew");
     }
 }

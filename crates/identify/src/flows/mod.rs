@@ -108,31 +108,29 @@ impl Inventory {
     /// The matrix of flows.
     pub fn flows(&self, options: &FlowOptions, now_ms: u64) -> Flows {
         let grouped = self.devices.values().filter(|device| device.last_s != 0).count() > options.devices_max;
-        let (members, published, subscriptions) = self.collect(options, grouped, seconds(now_ms));
+        let (groups, published, subscriptions) = self.collect(options, grouped, seconds(now_ms));
         let topics = generalised(published.keys().map(|(_, topic)| topic.as_str()), options.topics_max);
-        let mut rows: BTreeMap<(Group, String, Option<Group>), Sum> = BTreeMap::new();
+        let mut rows: BTreeMap<(usize, String, Option<usize>), Sum> = BTreeMap::new();
         for ((publisher, topic), sum) in published {
             let wide = topics.get(&topic).cloned().unwrap_or_else(|| topic.clone());
             let subscribers = subscriptions.of(&topic);
             if subscribers.is_empty() {
-                rows.entry((publisher.clone(), wide.clone(), None)).or_default().add(sum);
+                rows.entry((publisher, wide.clone(), None)).or_default().add(sum);
             }
             for subscriber in subscribers {
-                rows.entry((publisher.clone(), wide.clone(), Some(subscriber.clone()))).or_default().add(sum);
+                rows.entry((publisher, wide.clone(), Some(subscriber))).or_default().add(sum);
             }
         }
-        let truncated = rows.len() > options.rows_max;
-        let end = |group: &Group| End {
-            name: group.0.clone(),
-            zone: group.1.clone(),
-            devices: members.get(group).copied().unwrap_or(1),
-        };
-        let row = |((publisher, topic, subscriber), sum): (&(Group, String, Option<Group>), &Sum)| {
-            let (conduits, crosses_zones) = self.conduits_of(&publisher.1, subscriber.as_ref(), topic);
+        let truncated = rows.len() > options.rows_max || subscriptions.is_cut();
+        let row = |((publisher, topic, subscriber), sum): (&(usize, String, Option<usize>), &Sum)| {
+            let publisher = groups[*publisher].clone();
+            let subscriber = subscriber.map(|index| groups[index].clone());
+            let to = subscriber.as_ref().and_then(|end| end.zone.as_deref());
+            let (conduits, crosses_zones) = self.conduits_of(publisher.zone.as_deref(), to, topic);
             Flow {
-                publisher: end(publisher),
+                publisher,
                 topic: topic.clone(),
-                subscriber: subscriber.as_ref().map(end),
+                subscriber,
                 messages: sum.messages,
                 bytes: sum.bytes,
                 rate: sum.rate,
@@ -160,17 +158,22 @@ impl Inventory {
         (name, zone)
     }
 
-    #[allow(clippy::type_complexity, reason = "the three halves of one pass over the devices")]
+    /// The groups; what each publishes, and to what each is subscribed, by its place among them.
     fn collect(
         &self,
         options: &FlowOptions,
         grouped: bool,
         now_s: u32,
-    ) -> (BTreeMap<Group, u64>, BTreeMap<(Group, String), Sum>, Subscriptions<Group>) {
-        let (mut members, mut published) = (BTreeMap::new(), BTreeMap::<_, Sum>::new());
-        let mut subscriptions = Subscriptions::default();
+    ) -> (Vec<End>, BTreeMap<(usize, String), Sum>, Subscriptions<usize>) {
+        let (mut groups, mut places) = (Vec::new(), BTreeMap::<Group, usize>::new());
+        let (mut published, mut subscriptions) = (BTreeMap::<_, Sum>::new(), Subscriptions::default());
         for (key, device) in self.devices.iter().filter(|(_, device)| device.last_s != 0) {
-            let group = self.group(key, device, grouped);
+            let (name, zone) = self.group(key, device, grouped);
+            let group = *places.entry((name.clone(), zone.clone())).or_insert(groups.len());
+            if group == groups.len() {
+                groups.push(End { name, zone, devices: 0 });
+            }
+            groups[group].devices += 1;
             let own = device.own(key);
             for topic in device.published.iter() {
                 let sum = Sum {
@@ -180,26 +183,24 @@ impl Inventory {
                     flags: topic.flags,
                 };
                 let topic = depth(&own.expand(&topic.pattern), options.depth);
-                published.entry((group.clone(), topic)).or_default().add(sum);
+                published.entry((group, topic)).or_default().add(sum);
             }
             for topic in device.subscribed.iter() {
                 subscriptions.add(without_share(&own.expand(&topic.pattern)), &group);
             }
-            *members.entry(group).or_insert(0) += 1;
         }
-        (members, published, subscriptions)
+        (groups, published, subscriptions)
     }
 
     /// The conduits that allow a flow between zones, and whether it needs one and has none.
-    fn conduits_of(&self, from: &Option<String>, to: Option<&Group>, topic: &str) -> (Vec<String>, bool) {
-        let (Some(from), Some((_, Some(to)))) = (from, to) else { return (Vec::new(), false) };
+    fn conduits_of(&self, from: Option<&str>, to: Option<&str>, topic: &str) -> (Vec<String>, bool) {
+        let (Some(from), Some(to)) = (from, to) else { return (Vec::new(), false) };
         if from == to {
             return (Vec::new(), false);
         }
         let allows =
             |filters: &[String]| filters.is_empty() || filters.iter().any(|filter| covers(filter, topic));
-        let between =
-            self.places.conduits.iter().filter(|conduit| conduit.from == *from && conduit.to == *to);
+        let between = self.places.conduits.iter().filter(|conduit| conduit.from == from && conduit.to == to);
         let names: Vec<String> =
             between.filter(|conduit| allows(&conduit.topics)).map(|conduit| conduit.name.clone()).collect();
         let crosses = names.is_empty();
@@ -221,47 +222,51 @@ fn generalised<'a>(topics: impl Iterator<Item = &'a str>, max: usize) -> BTreeMa
     if all.len() <= max.max(1) {
         return BTreeMap::new();
     }
-    let mut wide: BTreeSet<String> = all.iter().map(|topic| (*topic).to_owned()).collect();
+    let mut names: Vec<String> = all.iter().map(|topic| (*topic).to_owned()).collect();
+    let mut wide: BTreeSet<String> = names.iter().cloned().collect();
     // First whole levels at once, from the one with most branches; then by pairs, which is dear, for what is left.
     while wide.len() > max.max(1) {
         let before = wide.len();
-        wide = if before > PAIRS_MAX { widen_level(&wide) } else { widen_pairs(&wide) };
+        if before > PAIRS_MAX {
+            let level = widest_level(&wide);
+            names.iter_mut().for_each(|name| *name = widen_level(name, level));
+        } else {
+            let merged = generalise(wide.iter().map(String::as_str));
+            let covered: BTreeSet<&str> =
+                wide.iter().map(String::as_str).filter(|name| covers(&merged, name)).collect();
+            for name in names.iter_mut().filter(|name| covered.contains(name.as_str())) {
+                name.clone_from(&merged);
+            }
+        }
+        wide = names.iter().cloned().collect();
         if wide.len() >= before {
-            wide = BTreeSet::from(["#".to_owned()]);
+            names.fill("#".to_owned());
+            break;
         }
     }
-    let name =
-        |topic: &str| wide.iter().find(|wide| covers(wide, topic)).cloned().unwrap_or_else(|| "#".into());
-    all.into_iter().map(|topic| (topic.to_owned(), name(topic))).collect()
+    all.into_iter().map(str::to_owned).zip(names).collect()
 }
 
 /// Comparing all pairs is done for this many patterns at most.
 const PAIRS_MAX: usize = 256;
 
-fn widen_pairs(patterns: &BTreeSet<String>) -> BTreeSet<String> {
-    let merged = generalise(patterns.iter().map(String::as_str));
-    let rest = patterns.iter().filter(|pattern| !covers(&merged, pattern)).cloned();
-    rest.chain([merged.clone()]).collect()
-}
-
-/// The level in which the patterns have most different names becomes `+` in all of them.
-fn widen_level(patterns: &BTreeSet<String>) -> BTreeSet<String> {
+/// The level in which the patterns have most different names; `None`: there are only wildcards.
+fn widest_level(patterns: &BTreeSet<String>) -> Option<usize> {
     let mut names: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
     for pattern in patterns {
         for (level, name) in pattern.split('/').enumerate().filter(|(_, name)| !matches!(*name, "+" | "#")) {
             names.entry(level).or_default().insert(name);
         }
     }
-    let Some((most, _)) = names.iter().max_by_key(|(level, names)| (names.len(), std::cmp::Reverse(**level)))
-    else {
-        return BTreeSet::from(["#".to_owned()]);
-    };
-    let widen = |pattern: &String| {
-        let levels = pattern.split('/').enumerate();
-        let wide = levels.map(|(level, name)| if level == *most && name != "#" { "+" } else { name });
-        wide.collect::<Vec<_>>().join("/")
-    };
-    patterns.iter().map(widen).collect()
+    let most = names.iter().max_by_key(|(level, names)| (names.len(), std::cmp::Reverse(**level)));
+    most.map(|(level, _)| *level)
+}
+
+/// The pattern with `+` in that level.
+fn widen_level(pattern: &str, level: Option<usize>) -> String {
+    let levels = pattern.split('/').enumerate();
+    let wide = levels.map(|(at, name)| if Some(at) == level && name != "#" { "+" } else { name });
+    wide.collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
