@@ -3,6 +3,8 @@
 //! Every client has all that is usual: an identity, a certificate of its own, a declaration, an address, what it tells of itself, two topics
 //! and a subscription. The resident size of the process is read from `/proc` before and after.
 
+#![allow(clippy::disallowed_methods, reason = "it measures a process from outside of the crate")]
+
 use ravelin_identify::seen::{FlowSeen, Seen};
 use ravelin_identify::{CertificateFacts, Declared, Inventory, KeyKind, Places, Settings, Traffic};
 

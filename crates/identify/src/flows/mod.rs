@@ -101,6 +101,9 @@ impl Sum {
     }
 }
 
+/// What each group (by its place among them) publishes to each topic.
+type Published = BTreeMap<(usize, String), Sum>;
+
 /// The name of an end and its zone.
 type Group = (String, Option<String>);
 
@@ -164,9 +167,9 @@ impl Inventory {
         options: &FlowOptions,
         grouped: bool,
         now_s: u32,
-    ) -> (Vec<End>, BTreeMap<(usize, String), Sum>, Subscriptions<usize>) {
+    ) -> (Vec<End>, Published, Subscriptions<usize>) {
         let (mut groups, mut places) = (Vec::new(), BTreeMap::<Group, usize>::new());
-        let (mut published, mut subscriptions) = (BTreeMap::<_, Sum>::new(), Subscriptions::default());
+        let (mut published, mut subscriptions) = (Published::new(), Subscriptions::default());
         for (key, device) in self.devices.iter().filter(|(_, device)| device.last_s != 0) {
             let (name, zone) = self.group(key, device, grouped);
             let group = *places.entry((name.clone(), zone.clone())).or_insert(groups.len());

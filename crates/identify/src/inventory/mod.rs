@@ -198,11 +198,15 @@ impl Inventory {
         if self.devices.len() < self.settings.limits.devices_max {
             return;
         }
-        let may_go = |(key, device): &(&Key, &Box<Device>)| {
+        let may_go = |key: &Key, device: &Device| {
             !device.is_connected() && !device.state.is_refused() && self.declared.of(key).is_none()
         };
-        let mut ages: Vec<(u32, Key)> =
-            self.devices.iter().filter(may_go).map(|(key, device)| (device.last_s, key.clone())).collect();
+        let mut ages: Vec<(u32, Key)> = self
+            .devices
+            .iter()
+            .filter(|(key, device)| may_go(key, device))
+            .map(|(key, device)| (device.last_s, key.clone()))
+            .collect();
         let count = (self.settings.limits.devices_max / 100).max(1).min(ages.len());
         if count == 0 {
             return;

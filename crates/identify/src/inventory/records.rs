@@ -22,6 +22,9 @@ pub struct Write {
     pub value: Option<Vec<u8>>,
 }
 
+/// Library, firmware, model and position, as it says.
+type Told = (Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>, Option<(f32, f32)>);
+
 /// A device on disk. Field names are short: there may be a million of them.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
@@ -52,7 +55,7 @@ struct Kept {
     #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
     class: Option<Arc<str>>,
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
-    told: Option<(Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>, Option<(f32, f32)>)>,
+    told: Option<Told>,
     #[serde(rename = "p", default, skip_serializing_if = "Vec::is_empty")]
     published: Vec<(Arc<str>, u64, u64, u32, u8)>,
     #[serde(rename = "u", default, skip_serializing_if = "Vec::is_empty")]

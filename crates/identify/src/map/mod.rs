@@ -205,10 +205,7 @@ impl Inventory {
             builder.graph.nodes[index].zone = listener.zone.clone();
             builder.edge(index, broker, EdgeKind::Member, "", 1.0);
         }
-        let wanted = |device: &Device| {
-            (device.last_s != 0 || !options.connected_only)
-                && (device.is_connected() || !options.connected_only)
-        };
+        let wanted = |device: &Device| !options.connected_only || device.is_connected();
         let devices: Vec<(&Key, &Device)> = self
             .devices
             .iter()
