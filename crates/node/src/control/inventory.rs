@@ -167,7 +167,7 @@ impl Control {
         for write in inventory.poll_urgent() {
             let one = self.write_device(&write);
             // One that failed counts, whatever follows.
-            stored = stored.and_then(|_| one);
+            stored = stored.and(one);
         }
         let events = events_of(&mut inventory);
         let admissions = inventory.admissions();

@@ -133,7 +133,7 @@ pub fn run(ctl: &Ctl, args: Args) -> Result<(), ClientError> {
                 query.iter().filter_map(|(key, value)| Some(format!("{key}={}", segment(value.as_ref()?))));
             let path = format!("/v1/inventory/devices?{}", pairs.collect::<Vec<_>>().join("&"));
             let devices: Vec<DeviceView> = ctl.all(&path, max)?;
-            ctl.print(&devices, list);
+            ctl.print(&devices, |devices| list(devices));
         }
         Command::Show { device } => {
             let view: DeviceView = ctl.client.get(&format!("/v1/inventory/devices/{}", segment(&device)))?;
@@ -259,7 +259,7 @@ fn pairs(fields: &[String]) -> Result<Map<String, Value>, ClientError> {
     Ok(map)
 }
 
-fn list(devices: &Vec<DeviceView>) -> Table {
+fn list(devices: &[DeviceView]) -> Table {
     let columns = ["DEVICE", "DECLARED AS", "STATE", "UP", "ADDRESS", "SITE", "FIRMWARE", "LAST SEEN"];
     Table::new(&columns).with(devices.iter().map(|device| {
         [
