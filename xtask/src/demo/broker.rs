@@ -21,6 +21,7 @@ pub struct Broker {
     process: Option<Child>,
     log: Arc<Log>,
     port: u16,
+    control: String,
 }
 
 /// The lines that the broker wrote, and whether it still runs.
@@ -44,6 +45,7 @@ impl Broker {
             process: None,
             log: Arc::default(),
             port: 0,
+            control: String::new(),
         };
         broker.done(broker.command().arg("init").arg(&broker.dir))?;
         let config = broker.dir.join("ravelin.toml");
@@ -54,6 +56,7 @@ impl Broker {
             ("address = \"127.0.0.1:8885\"", "address = \"127.0.0.1:0\""),
             ("address = \"127.0.0.1:8886\"", "address = \"127.0.0.1:0\""),
             ("#bind_client_id = \"equal\"", "bind_client_id = \"prefix\""),
+            ("#topics = []", "topics = [\"field/#\"]"),
             ("#format = \"text\"", "format = \"json\""),
             ("#level = \"info\"", "level = \"debug\""),
         ] {
@@ -102,6 +105,11 @@ impl Broker {
         let (_, event) = self.log.wait_for(0, |event| {
             event["id"] == "node.listening" && event["fields"]["listener"] == "mutual-tls"
         })?;
+        let (_, control) = self.log.wait_for(0, |event| {
+            event["id"] == "node.listening" && event["fields"]["listener"] == "control"
+        })?;
+        let control = control["fields"]["address"].as_str().unwrap_or_default();
+        self.control = format!("https://{control}");
         let address = event["fields"]["address"].as_str().unwrap_or_default();
         self.port = address.rsplit(':').next().and_then(|port| port.parse().ok()).context("no port")?;
         story.fact("ravelin serve", &format!("mutual TLS on {address}"));
@@ -119,6 +127,29 @@ impl Broker {
             client.arg("--key").arg(clients.join(format!("{name}.key")));
         }
         client
+    }
+
+    /// `ravelin ctl`, as the operator.
+    pub fn ctl(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        let mut command = self.command();
+        self.done(command.arg("ctl").args(arguments).args(["--url", &self.control, "--dir"]).arg(&self.dir))
+            .map(drop)
+    }
+
+    /// What a command prints that reads the deployment.
+    pub fn output(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.done(self.command().args(arguments).arg(&self.dir))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The deployment.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where mutual TLS is spoken.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// How many lines the log has: where to look for what happens next.
@@ -147,12 +178,12 @@ impl Broker {
         Command::new(&self.binary)
     }
 
-    fn done(&self, command: &mut Command) -> anyhow::Result<()> {
+    fn done(&self, command: &mut Command) -> anyhow::Result<Output> {
         let output: Output = command.stdin(Stdio::null()).output().context("failed to run a command")?;
         if !output.status.success() {
             bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        Ok(())
+        Ok(output)
     }
 }
 

@@ -2,13 +2,16 @@
 //!
 //! Ten steps with five clients, each a process of its own with its own certificate, and two attempts that must fail. The
 //! devices are played here: what one applies or measures follows from what it received, so that a lost, altered or
-//! misdirected message ends the story.
+//! misdirected message ends the story. Then the tablet's certificate is revoked while it is connected, and the record is
+//! verified.
 
 mod broker;
 mod client;
 mod lab;
 mod matrix;
+mod stolen;
 mod story;
+mod ticket;
 
 use crate::command::{build_release, root};
 use broker::Broker;
@@ -25,7 +28,8 @@ Examples:
   cargo xtask demo
   cargo xtask demo --keep lab        leave the deployment in ./lab
 
-Exit status: 0 if all ten steps happened in order and both attempts were refused.")]
+Exit status: 0 if all ten steps happened in order, both attempts were refused, and a revoked certificate was worth
+nothing at once.")]
 pub struct Args {
     /// Create the deployment here and leave it; otherwise it is in a temporary directory and deleted.
     #[arg(long, value_name = "DIR")]
@@ -81,16 +85,25 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         }
         Err(error) => lab::Held { count: 0, outcome: Err(error) },
     };
+    let stolen = match attempts.outcome {
+        Ok(()) => {
+            story.chapter("The tablet is stolen");
+            stolen::play(&bench, &broker, &mut story)
+        }
+        Err(error) => lab::Held { count: 0, outcome: Err(error) },
+    };
     drop(bench);
     let stopped = broker.stop();
 
-    let failure = attempts.outcome.and(stopped).err();
+    let failure = stolen.outcome.and(stopped).err();
     let summary = format!(
-        "{} of {} steps in order, {} of {} attempts refused, in {:.1} s",
+        "{} of {} steps in order, {} of {} attempts refused, {} of {} parts of the revocation held, in {:.1} s",
         steps.count,
         lab::STEPS,
         attempts.count,
         lab::ATTEMPTS,
+        stolen.count,
+        stolen::PARTS,
         started.elapsed().as_secs_f64()
     );
     match &failure {
