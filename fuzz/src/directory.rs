@@ -86,7 +86,8 @@ pub fn directory_commands(data: &[u8]) {
 
 /// A `dynamic-security.json`.
 pub fn directory_import(data: &[u8]) {
-    let options = ImportOptions { replace: true, administrators: data.len() % 2 == 0, defaults: true };
+    let options =
+        ImportOptions { replace: true, administrators: data.len().is_multiple_of(2), defaults: true };
     let Ok((directory, _, done)) = BEFORE.import(data, options) else { return };
     check(&directory);
     if !options.administrators {

@@ -232,11 +232,8 @@ impl Records {
     }
 
     fn run(&self, woken: &Receiver<Wake>) {
-        loop {
-            match woken.recv_timeout(Duration::from_secs(1)) {
-                Ok(Wake::Look) | Err(RecvTimeoutError::Timeout) => {}
-                Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-            }
+        while let Ok(Wake::Look) | Err(RecvTimeoutError::Timeout) = woken.recv_timeout(Duration::from_secs(1))
+        {
             let (durable, failed, wanted) = {
                 let producer = lock(&self.0.producer);
                 let Some(producer) = producer.as_ref() else { break };
@@ -349,8 +346,10 @@ mod tests {
         assert!(records.load(Space::Bans).is_empty(), "handed out once");
     }
 
+    type Held = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
+
     /// Opens the store in `directory` with its records, and puts an owner of bans to work.
-    fn open(directory: &Path) -> (Store, Records, RecordsThread, Arc<Mutex<BTreeMap<String, Vec<u8>>>>) {
+    fn open(directory: &Path) -> (Store, Records, RecordsThread, Held) {
         let key = directory.join("key");
         let keys = if key.exists() { Keys::load(&key) } else { Keys::create(&key) }.unwrap();
         let disk = Arc::new(RealDisk::open(directory.join("log")).unwrap());

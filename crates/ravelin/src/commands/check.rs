@@ -1,7 +1,7 @@
 //! `ravelin check`: what is wrong with a configuration and with every file that it names.
 
 use crate::deployment;
-use ravelin_node::config::{Config, Diagnostic, Fetched, Severity};
+use ravelin_node::config::{Config, Diagnostic, Severity};
 use ravelin_protect::NodeSecret;
 use std::io::IsTerminal;
 use std::path::PathBuf;
