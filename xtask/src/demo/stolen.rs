@@ -53,7 +53,9 @@ fn parts(bench: &Bench, broker: &Broker, story: &mut Story, done: &mut u32) -> a
         bail!("the tablet's ticket still opens the door");
     };
     story.then("tablet", &format!("comes back with its ticket and is refused: {why}"));
-    story.log(&broker.wait_for(start, |event| event["id"] == "connection.refused")?);
+    story.log(&broker.wait_for(start, |event| {
+        event["id"] == "connection.refused" && event["fields"]["why"] == "revoked"
+    })?);
     *done = 2;
 
     bench.smart_meter.publish(METER, "120 V", &["-q", "1"])?;

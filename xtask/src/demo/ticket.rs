@@ -5,7 +5,7 @@ use anyhow::Context;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -54,6 +54,9 @@ impl TicketHolder {
             Ok(()) => {
                 let resumed = stream.conn.handshake_kind() == Some(HandshakeKind::Resumed);
                 Outcome::Accepted { resumed }
+            }
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                Outcome::Refused("the connection is closed before CONNACK".into())
             }
             Err(error) => Outcome::Refused(error.to_string()),
         })
