@@ -1,7 +1,7 @@
 //! `/metrics`: what the node counts, in the text format of Prometheus.
 //!
 //! Names begin with `ravelin_` and end with their unit; counters end with `_total`. Every label has few values: none of
-//! them was chosen by a client. A subject adds its own file here and a line in [`text`].
+//! them was chosen by a client. A subject adds its own file here and a line in `text.rs`.
 
 mod calls;
 mod limits;

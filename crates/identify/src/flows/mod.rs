@@ -1,7 +1,7 @@
 //! Who sends what to whom.
 //!
 //! The traffic that publishers were seen to send is joined with the subscriptions that are live. Where there are many devices, or a topic tree
-//! with many branches, rows are grouped: devices by class and site, topics as [`generalise`](crate::topics) does.
+//! with many branches, rows are grouped: devices by class and site, topics as `generalise` does.
 
 mod authorised;
 mod index;

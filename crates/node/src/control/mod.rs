@@ -1,7 +1,7 @@
 //! The control lane's side of a node: what administers it, whatever way the order came (the REST API, `$CONTROL`, a
 //! signal), and what watches it.
 //!
-//! A [`Control`] is a handle that any thread may hold. It changes what the shards go by ([`Control::change_policy`]),
+//! A [`Control`] is a handle that any thread may hold. It changes what the shards go by (by a new policy),
 //! asks them ([`Control::ask`]: the answer comes before the shard reads another socket), keeps the programme's records
 //! in the encrypted store ([`Records`]) and hands what happened to whoever watches ([`Watcher`]). Nothing of it is on the
 //! path of a message; the data plane never takes a lock that is held here for longer than a lookup.
