@@ -154,7 +154,9 @@ struct Gauge {
 impl Gauge {
     /// The bytes in use, and the stage by them.
     fn measure(&mut self, resident: u64, waiting: u64, ceiling: u64) -> (u64, MemoryStage) {
-        if resident >= self.peak_resident || waiting >= self.peak_waiting {
+        // A little growth is not demand that the freed memory could not meet.
+        let grown = resident > self.peak_resident + ceiling / 128;
+        if grown || waiting >= self.peak_waiting {
             (self.peak_resident, self.peak_waiting) = (resident, waiting);
         }
         let freed = self.peak_waiting - waiting;

@@ -169,7 +169,7 @@ fn every_key_of_the_configuration_can_be_switched_on() {
         .read("ravelin.toml")
         .lines()
         .map(|line| match line {
-            line if line.starts_with("#[[") => line[1..].to_string(),
+            line if line.starts_with("#[") => line[1..].to_string(),
             // The other of the two places where keys can be.
             line if line.contains("jwks_file") => line.to_string(),
             line if line.contains("proxy_") || line.contains("dangerous_") => line.to_string(),

@@ -112,7 +112,7 @@ mod tests {
         table.row(["a\u{1b}[2Jb", "1"]);
         table.row(["é\nx", "22"]);
         let text = table.to_string();
-        assert_eq!(text, "CLIENT            QUEUED\na\\u{1b}[2Jb       1\né\\nx              22\n");
+        assert_eq!(text, "CLIENT       QUEUED\na\\u{1b}[2Jb  1\né\\nx         22\n");
         assert!(Table::new(&["A"]).to_string().ends_with("(none)\n"));
         assert_eq!(shortened(&"x".repeat(100)).chars().count(), CELL_MAX);
     }
