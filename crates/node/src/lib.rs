@@ -43,4 +43,4 @@ pub use metrics::{Counters, Figures};
 pub use node::Node;
 pub use rates::RateFigures;
 pub use sandbox::Sandbox;
-pub use signals::run;
+pub use signals::{Caught, run};

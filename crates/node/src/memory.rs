@@ -27,11 +27,11 @@ const BEGIN: [u64; 4] = [0, 85, 92, 97];
 /// So many hundredths below that they end.
 const SLACK: u64 = 3;
 /// Measured so often at the ceiling, and so often far from it.
-const NEAR: Duration = Duration::from_millis(10);
+const NEAR: Duration = Duration::from_millis(3);
 const FAR: Duration = Duration::from_millis(500);
 /// Faster than this the process does not grow, in bytes a millisecond: what is left until QoS 0 is given up says when to
 /// measure again.
-const GROWTH_MAX: u64 = 1 << 20;
+const GROWTH_MAX: u64 = 4 << 20;
 
 /// How short memory is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -13,11 +13,26 @@ use std::time::Duration;
 /// How often it is checked that the node still runs.
 const CHECK: Duration = Duration::from_secs(1);
 
+/// The signals that a node answers. Caught before it starts: whoever sees it listening may send one.
+pub struct Caught(Signals);
+
+impl Caught {
+    /// Catches SIGHUP, SIGINT and SIGTERM from now on. What comes before [`run`] waits for it.
+    pub fn new() -> Result<Caught, Error> {
+        let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(Error::system("catch signals"))?;
+        Ok(Caught(signals))
+    }
+}
+
 /// Runs `node` until SIGTERM or SIGINT, which stop it in order; a second one ends the process at once. SIGHUP reads
 /// the configuration again with `load`.
-pub fn run(mut node: Node, mut load: impl FnMut() -> Result<Config, ConfigErrors>) -> Result<(), Error> {
+pub fn run(
+    mut node: Node,
+    caught: Caught,
+    mut load: impl FnMut() -> Result<Config, ConfigErrors>,
+) -> Result<(), Error> {
     let (sender, orders) = channel();
-    listen(sender.clone()).map_err(Error::system("wait for signals"))?;
+    listen(caught.0, sender.clone()).map_err(Error::system("wait for signals"))?;
     node.control().attend(sender);
     let check = sd_notify::watchdog_enabled().map_or(CHECK, |interval| (interval / 3).min(CHECK));
     notify(&[NotifyState::Ready]);
@@ -61,8 +76,7 @@ fn notify(states: &[NotifyState<'_>]) {
     let _ = sd_notify::notify(states);
 }
 
-fn listen(sender: Sender<Request>) -> std::io::Result<()> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+fn listen(mut signals: Signals, sender: Sender<Request>) -> std::io::Result<()> {
     std::thread::Builder::new().name("ravelin-signals".into()).spawn(move || {
         let mut stopping = false;
         for signal in signals.forever() {

@@ -11,8 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Things seen that may wait.
-const QUEUE_MAX: usize = 65_536;
+/// Things seen that may wait: some megabytes, and many times what comes while the thread rests.
+const QUEUE_MAX: usize = 8192;
 /// After a batch the thread rests so long: the next one is worth the wake.
 const REST: Duration = Duration::from_millis(5);
 /// A watcher is called so often when nothing happens.

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use ravelin_console::Console;
 use ravelin_node::config::{Config, ConfigErrors};
-use ravelin_node::{Node, Sandbox, run as run_node};
+use ravelin_node::{Caught, Node, Sandbox, run as run_node};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -54,6 +54,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = load()?;
     // Before anything starts a thread.
     let sandbox = Sandbox::enter(&config)?;
+    let caught = Caught::new()?;
     let node = Node::start(config)?;
     // It answers until the node has stopped, and says then that it has.
     let _console = match Console::start(node.control()) {
@@ -64,7 +65,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
     close(sandbox, &node)?;
-    run_node(node, load)?;
+    run_node(node, caught, load)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -92,9 +93,10 @@ fn serve_open(address: SocketAddr, data: Option<PathBuf>, workers: u16) -> anyho
         "WARNING: everyone on this machine may read and write everything. For tests and benchmarks only."
     );
     let sandbox = Sandbox::enter(&config)?;
+    let caught = Caught::new()?;
     let node = Node::start(config)?;
     close(sandbox, &node)?;
-    run_node(node, load)?;
+    run_node(node, caught, load)?;
     Ok(ExitCode::SUCCESS)
 }
 
