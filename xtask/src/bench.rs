@@ -8,32 +8,40 @@ use crate::command::{build_release, shown, works};
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Compare Ravelin with Mosquitto on this machine.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  cargo xtask bench --runs 3 pairs fan-out")]
+#[command(
+    after_help = "Examples:\n  cargo xtask bench --runs 3 pairs fan-out\n  cargo xtask bench --cost --runs 5"
+)]
 pub struct Args {
     /// How often each scenario is run against each broker.
     #[arg(long, default_value_t = 3)]
-    runs: usize,
+    pub runs: usize,
     /// Seconds that each run measures.
     #[arg(long, default_value_t = 3)]
     duration: u32,
+    /// Measure what Protect and Identify cost instead: Ravelin bare and with everything on.
+    #[arg(long)]
+    cost: bool,
+    /// Another build of `ravelin`, bare, as a further column of --cost.
+    #[arg(long, value_name = "FILE", requires = "cost")]
+    pub baseline: Option<PathBuf>,
     /// Only scenarios whose name contains one of these.
     names: Vec<String>,
 }
 
 /// A line of the table.
-struct Scenario {
-    name: &'static str,
+pub struct Scenario {
+    pub name: &'static str,
     /// Arguments of `ravelin bench`.
     arguments: &'static str,
     /// The figure in its JSON.
     figure: &'static str,
-    unit: &'static str,
+    pub unit: &'static str,
     /// More is better.
     more: bool,
     /// `--duration` is understood.
@@ -97,15 +105,25 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
     if !works("taskset", ["-c", "1", "true"]) {
         bail!("the comparison needs two cores: one for the broker, one for the generator");
     }
+    if args.cost {
+        return crate::cost::run(args);
+    }
     let binary = build_release()?;
     println!("| scenario | Mosquitto | Ravelin | unit | ratio |\n|---|---:|---:|---|---:|");
-    for scenario in SCENARIOS {
-        let chosen = args.names.is_empty() || args.names.iter().any(|name| scenario.name.contains(&**name));
-        if chosen {
-            compare(&binary, scenario, args)?;
-        }
+    for scenario in args.chosen(&[]) {
+        compare(&binary, scenario, args)?;
     }
     Ok(true)
+}
+
+impl Args {
+    /// The scenarios that were asked for, of those with one of `names` (none: of all).
+    pub fn chosen<'a>(&'a self, names: &'a [&str]) -> impl Iterator<Item = &'static Scenario> + 'a {
+        let asked =
+            |name: &str| self.names.is_empty() || self.names.iter().any(|part| name.contains(&**part));
+        let within = |name: &str| names.is_empty() || names.contains(&name);
+        SCENARIOS.iter().filter(move |scenario| asked(scenario.name) && within(scenario.name))
+    }
 }
 
 fn compare(binary: &Path, scenario: &Scenario, args: &Args) -> anyhow::Result<()> {
@@ -121,12 +139,12 @@ fn compare(binary: &Path, scenario: &Scenario, args: &Args) -> anyhow::Result<()
     Ok(())
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
+pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }
 
-fn measure(binary: &Path, broker: Broker, scenario: &Scenario, args: &Args) -> anyhow::Result<f64> {
+pub fn measure(binary: &Path, broker: Broker, scenario: &Scenario, args: &Args) -> anyhow::Result<f64> {
     let mut command = Command::new("taskset");
     command.args(["-c", "1"]).arg(binary).arg("bench").args(scenario.arguments.split(' '));
     if scenario.timed {
@@ -144,7 +162,7 @@ fn measure(binary: &Path, broker: Broker, scenario: &Scenario, args: &Args) -> a
 }
 
 /// A broker of its own for every run, pinned to the first core.
-struct Broker {
+pub struct Broker {
     child: Child,
     port: u16,
     directory: tempfile::TempDir,
@@ -164,7 +182,7 @@ impl Broker {
         Broker::start(command, directory, port)
     }
 
-    fn ravelin(binary: &Path) -> anyhow::Result<Broker> {
+    pub fn ravelin(binary: &Path) -> anyhow::Result<Broker> {
         let (directory, port) = place()?;
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]).arg(binary).args(["serve", "--workers", "1", "--dangerous-open"]);
@@ -172,7 +190,7 @@ impl Broker {
         Broker::start(command, directory, port)
     }
 
-    fn start(mut command: Command, directory: tempfile::TempDir, port: u16) -> anyhow::Result<Broker> {
+    pub fn start(mut command: Command, directory: tempfile::TempDir, port: u16) -> anyhow::Result<Broker> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().with_context(|| format!("failed to run {}", shown(&command)))?;
         let broker = Broker { child, port, directory };
@@ -187,7 +205,7 @@ impl Broker {
     }
 }
 
-fn place() -> anyhow::Result<(tempfile::TempDir, u16)> {
+pub fn place() -> anyhow::Result<(tempfile::TempDir, u16)> {
     let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
     let port = TcpListener::bind("127.0.0.1:0").context("no free port")?.local_addr()?.port();
     Ok((directory, port))

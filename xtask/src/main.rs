@@ -2,6 +2,7 @@
 
 mod bench;
 mod command;
+mod cost;
 mod demo;
 mod prerequisites;
 mod sbom;

@@ -10,6 +10,7 @@ mod liars;
 mod lockout;
 mod memory;
 mod protocol;
+mod rights;
 mod secure;
 mod sessions;
 mod store;
