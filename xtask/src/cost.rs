@@ -31,7 +31,7 @@ bytes = "1000GB/s"
 
 [[rate]]
 scope = "topic"
-filter = "elsewhere/#"
+of = "elsewhere/#"
 messages = "1000/s"
 "#;
 
