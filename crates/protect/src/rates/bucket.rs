@@ -70,12 +70,22 @@ impl Bucket {
 
 /// How long so much takes at a quota's rate.
 fn span_ns(quota: &Quota, amount: u64) -> u64 {
-    let ns = u128::from(amount) * quota.per.as_nanos() / u128::from(quota.amount.max(1));
+    let per_ns = per_ns(quota);
+    // Asked for each message: 128 bits only where 64 do not hold it.
+    if let Some(product) = amount.checked_mul(per_ns) {
+        return product / quota.amount.max(1);
+    }
+    let ns = u128::from(amount) * u128::from(per_ns) / u128::from(quota.amount.max(1));
     u64::try_from(ns).unwrap_or(u64::MAX)
 }
 
+fn per_ns(quota: &Quota) -> u64 {
+    quota.per.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(quota.per.subsec_nanos()))
+}
+
+/// What may come at once: without a burst, all that the window allows in its time.
 fn tolerance_ns(quota: &Quota, burst: Option<u64>) -> u64 {
-    span_ns(quota, burst.map_or(quota.amount, |burst| burst.max(1)))
+    burst.map_or(per_ns(quota), |burst| span_ns(quota, burst.max(1)))
 }
 
 #[cfg(test)]
