@@ -50,7 +50,6 @@ impl Watcher for Remembering {
     fn watch(&mut self, _: ravelin_broker::Now, batch: &[Watched], _: u64) {
         let events = batch.iter().filter_map(|seen| match seen {
             Watched::Event(record) => Some(record.event.clone()),
-            #[allow(unreachable_patterns)]
             _ => None,
         });
         self.0.lock().unwrap().extend(events);
