@@ -9,7 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Time, randomness and bytes from outside are arguments here.
-const PURE: [&str; 4] = ["ravelin-mqtt", "ravelin-broker", "ravelin-event", "ravelin-identify"];
+const PURE: [&str; 6] = [
+    "ravelin-mqtt",
+    "ravelin-broker",
+    "ravelin-event",
+    "ravelin-identify",
+    "ravelin-detect",
+    "ravelin-respond",
+];
 /// What a pure crate may use that is not ours: data structures, text in memory, and derives.
 const PURE_MAY_USE: [&str; 6] = ["foldhash", "hashbrown", "serde", "serde_json", "smallvec", "thiserror"];
 

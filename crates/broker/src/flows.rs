@@ -30,6 +30,27 @@ pub struct Flow {
     pub qos: [u64; 3],
     /// Those with RETAIN.
     pub retained: u64,
+    /// Those that no subscription matched.
+    pub undelivered: u64,
+    /// The largest payload, in bytes.
+    pub largest: u32,
+    /// When the first and the last of them came, in milliseconds since the Unix epoch.
+    pub first_wall_ms: u64,
+    /// See `first_wall_ms`.
+    pub last_wall_ms: u64,
+}
+
+/// What a client did since the last harvest beside publishing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The client.
+    pub client_id: Arc<str>,
+    /// Control packets of all kinds that came from it.
+    pub packets: u64,
+    /// PUBLISH packets that were sent to it.
+    pub sent: u64,
+    /// Messages that are sent to it and not acknowledged.
+    pub inflight: u32,
 }
 
 /// What a link has published to its last topic and not yet handed over.
@@ -64,7 +85,19 @@ impl Counts {
 
     fn into_flow(self, client_id: Arc<str>, identity: Option<Arc<str>>, topic: Arc<str>) -> Flow {
         let Counts { qos, bytes, retained } = self;
-        Flow { client_id, identity, topic, messages: self.messages(), bytes, qos, retained }
+        Flow {
+            client_id,
+            identity,
+            topic,
+            messages: self.messages(),
+            bytes,
+            qos,
+            retained,
+            undelivered: 0,
+            largest: 0,
+            first_wall_ms: 0,
+            last_wall_ms: 0,
+        }
     }
 }
 

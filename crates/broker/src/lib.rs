@@ -53,7 +53,7 @@ pub use broker::{Broker, Connecting, LinkId, SHARDS_MAX, home_shard};
 #[doc(hidden)]
 pub use check::Held;
 pub use clock::Now;
-pub use flows::Flow;
+pub use flows::{Flow, Reading};
 pub use limits::Limits;
 pub use manage::{LinkInfo, SessionInfo, SessionPage, SubscriptionInfo};
 pub use outbound::Outbound;

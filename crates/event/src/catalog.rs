@@ -207,6 +207,47 @@ events! {
     /// A device is where it should not be.
     MovedDevice = "inventory.moved_device", Warn { device: String, address: String, why: String, }
 
+    /// A detector has raised an alarm, or it has become worse.
+    AlarmRaised = "alarm.raised", Warn {
+        alarm: u64, detector: String, severity: &'static str, confidence: u8, subject: String, technique: Option<String>,
+        client_id: Option<String>, identity: Option<String>, address: Option<SocketAddr>, events: u64, summary: String,
+    }
+    /// An alarm is over.
+    AlarmCleared = "alarm.cleared", Info { alarm: u64, detector: String, subject: String, lasted_ms: u64, }
+    /// Something odd was seen that is no alarm.
+    FindingLogged = "alarm.finding", Info {
+        alarm: u64, detector: String, subject: String, client_id: Option<String>, address: Option<SocketAddr>,
+        summary: String,
+    }
+    /// Alarms of one kind were left out because too many came.
+    AlarmsSuppressed = "alarm.suppressed", Warn { detector: String, count: u64, why: String, }
+    /// A client's trust has gone from one band to another.
+    TrustChanged = "trust.changed", Info {
+        client_id: String, identity: Option<String>, from: u8, to: u8, why: String,
+    }
+
+    /// An action waits for approval: a playbook or an operator asked for it.
+    ActionProposed = "action.proposed", Warn {
+        order: u64, action: &'static str, subject: String, by: String, alarm: Option<u64>, approvals: u8, why: String,
+    }
+    /// An action is in force.
+    ActionTaken = "action.taken", Warn {
+        order: u64, action: &'static str, subject: String, by: String, alarm: Option<u64>, effect: String, took_us: u64,
+        until_ms: Option<u64>,
+    }
+    /// An action could not be carried out.
+    ActionFailed = "action.failed", Warn { order: u64, action: &'static str, subject: String, error: String, }
+    /// An action has ended: it was undone, or its time was over.
+    ActionEnded = "action.ended", Info {
+        order: u64, action: &'static str, subject: String, by: String, why: &'static str,
+    }
+    /// An action was refused, or nobody approved it in time.
+    ActionRefused = "action.refused", Info {
+        order: u64, action: &'static str, subject: String, by: String, why: String,
+    }
+    /// The posture of the node has changed.
+    PostureChanged = "posture.changed", Warn { from: &'static str, to: &'static str, by: String, closes: String, }
+
     /// A publish was refused.
     PublishRefused = "publish.refused", Warn {
         client_id: String, identity: Option<String>, address: Option<SocketAddr>, topic: String, why: Refusal,

@@ -6,11 +6,13 @@
 //!
 //! Pure: the time of an event is an argument of [`Record::new`].
 
+mod alarm;
 mod catalog;
 mod cause;
 mod principal;
 mod record;
 
+pub use alarm::{Alarm, Counted, Figure, Notice, Severity, Subject, Verification};
 pub use catalog::{CATALOG, Entry, Event};
 pub use cause::{DisconnectCause, Fault, Refusal};
 pub use principal::{CertificateAttributes, Granted, Principal};

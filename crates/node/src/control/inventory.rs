@@ -310,7 +310,9 @@ impl Eyes {
 
     fn see(&mut self, inner: &Inner, config: &Config, inventory: &mut Inventory, seen: &Watched) {
         match seen {
-            Watched::Event(record) => inventory.handle_event(record.at_ms, &record.event),
+            Watched::Event(record) | Watched::Unlogged(record) => {
+                inventory.handle_event(record.at_ms, &record.event);
+            }
             Watched::Arrived(arrival) => self.arrived(config, inventory, arrival),
             Watched::Handshake(handshake) => self.shook(inner, config, inventory, handshake),
             Watched::Flows(at_ms, flows) => {
@@ -339,7 +341,12 @@ impl Eyes {
                     payload: &observed.payload,
                 });
             }
-            Watched::Observed(_) | Watched::Delivered(_) => {}
+            Watched::Observed(_)
+            | Watched::Delivered(_)
+            | Watched::Opened { .. }
+            | Watched::Abandoned { .. }
+            | Watched::Readings(..)
+            | Watched::Notice(_) => {}
         }
     }
 

@@ -13,11 +13,13 @@ mod bans;
 mod certificate;
 mod credentials;
 mod directory;
+mod fence;
 mod inventory;
 mod keys;
 mod lane;
 pub(crate) mod record;
 mod records;
+mod restrict;
 mod tree;
 mod watch;
 
@@ -27,9 +29,11 @@ pub use ask::{ConnInfo, ShardView, Unavailable};
 pub use bans::{BanDone, BanFailure};
 pub(crate) use directory::Held;
 pub use directory::{DirectoryFailure, Ends};
+pub use fence::FenceFailure;
 pub use inventory::{Arrival, Handshake, InventoryFailure};
 pub use keys::{CaStatus, CertificateDone, IssuedCertificate, KeysFailure, RevokeDone, Sessions};
 pub use records::{Dump, Records, RecordsError, Space};
+pub use restrict::RestrictFailure;
 pub use watch::{Watched, Watcher};
 
 pub(crate) use ask::Order;

@@ -43,6 +43,12 @@ pub enum Space {
     Used = 7,
     /// Settings that were changed while the node ran.
     Settings = 8,
+    /// Alarms, suppressions, baselines, trust.
+    Detection = 9,
+    /// Actions: orders, what is in force, how long it took.
+    Response = 10,
+    /// What waits for those who are told of alarms and actions.
+    Outward = 11,
 }
 
 /// Why a record was not taken.

@@ -4,8 +4,9 @@
 //! Nobody waits: what does not fit is dropped and counted.
 
 use super::{Arrival, Handshake};
-use ravelin_broker::{Delivered, Flow, Now, Observed};
+use ravelin_broker::{Delivered, Flow, Now, Observed, Reading};
 use ravelin_event::Record;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -33,6 +34,32 @@ pub enum Watched {
     Handshake(Arc<Handshake>),
     /// What clients published since the last harvest, and when that was (milliseconds since the Unix epoch).
     Flows(u64, Arc<[Flow]>),
+    /// An event that the log sums up with others of its kind, to protect itself: for whoever counts each of them.
+    Unlogged(Arc<Record>),
+    /// Connections were accepted, or refused by the first rungs of the ladder.
+    Opened {
+        /// When, in milliseconds since the Unix epoch.
+        wall_ms: u64,
+        /// From where.
+        address: SocketAddr,
+        /// How many since the last that was told.
+        count: u32,
+    },
+    /// A connection ended before it had a session, and nobody refused it.
+    Abandoned {
+        /// When, in milliseconds since the Unix epoch.
+        wall_ms: u64,
+        /// From where.
+        address: SocketAddr,
+        /// How long it was open.
+        open_ms: u64,
+        /// Bytes that had come.
+        bytes: u64,
+    },
+    /// What clients did since the last harvest beside publishing, and when that was (milliseconds since the Unix epoch).
+    Readings(u64, Arc<[Reading]>),
+    /// A detector has said something.
+    Notice(Arc<ravelin_event::Notice>),
 }
 
 /// Whoever watches. Called on the watch thread, about once a second when nothing happens.

@@ -1,0 +1,5 @@
+//! What detectors go by.
+
+/// Settings of all detectors.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Settings {}
