@@ -240,6 +240,7 @@ impl Broker {
             counting: false,
             limited: 0,
             traffic: Default::default(),
+            told: Default::default(),
             pending: VecDeque::new(),
             pending_base: 0,
             resend_at: session.sending.first_seq(),

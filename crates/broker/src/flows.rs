@@ -4,7 +4,7 @@
 //! additions. When another topic comes, or the flows are taken, the counts move to a table of a bounded size; what finds no
 //! place there is counted together.
 
-use crate::Broker;
+use crate::{Broker, Now};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use ravelin_mqtt::QoS;
@@ -53,19 +53,33 @@ pub struct Reading {
     pub inflight: u32,
 }
 
+/// Links that are looked at in one harvest because of what was sent to them: all of ten thousand within seconds.
+const LINKS_READ: u32 = 1_000;
+
 /// What a link has published to its last topic and not yet handed over.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub qos: [u64; 3],
     pub bytes: u64,
-    pub retained: u64,
+    /// Milliseconds of the node's clock at the first and the last of them.
+    pub first_ms: u64,
+    pub last_ms: u64,
+    pub retained: u32,
+    pub undelivered: u32,
+    pub largest: u32,
 }
 
 impl Counts {
     #[inline]
-    pub fn count(&mut self, qos: QoS, retain: bool, bytes: usize) {
+    pub fn count(&mut self, now_ms: u64, qos: QoS, retain: bool, bytes: usize) {
         self.qos[qos as usize] += 1;
         self.bytes += bytes as u64;
+        if self.first_ms == 0 {
+            self.first_ms = now_ms;
+        }
+        self.last_ms = now_ms;
+        // A packet has less than 256 MiB.
+        self.largest = self.largest.max(bytes as u32);
         if retain {
             self.retained += 1;
         }
@@ -80,23 +94,26 @@ impl Counts {
             *sum += part;
         }
         self.bytes += other.bytes;
-        self.retained += other.retained;
+        self.first_ms = if self.first_ms == 0 { other.first_ms } else { self.first_ms.min(other.first_ms) };
+        self.last_ms = self.last_ms.max(other.last_ms);
+        self.retained = self.retained.saturating_add(other.retained);
+        self.undelivered = self.undelivered.saturating_add(other.undelivered);
+        self.largest = self.largest.max(other.largest);
     }
 
-    fn into_flow(self, client_id: Arc<str>, identity: Option<Arc<str>>, topic: Arc<str>) -> Flow {
-        let Counts { qos, bytes, retained } = self;
+    fn into_flow(self, now: Now, client_id: Arc<str>, identity: Option<Arc<str>>, topic: Arc<str>) -> Flow {
         Flow {
             client_id,
             identity,
             topic,
             messages: self.messages(),
-            bytes,
-            qos,
-            retained,
-            undelivered: 0,
-            largest: 0,
-            first_wall_ms: 0,
-            last_wall_ms: 0,
+            bytes: self.bytes,
+            qos: self.qos,
+            retained: self.retained.into(),
+            undelivered: self.undelivered.into(),
+            largest: self.largest,
+            first_wall_ms: now.wall_of(self.first_ms),
+            last_wall_ms: now.wall_of(self.last_ms),
         }
     }
 }
@@ -120,6 +137,9 @@ pub(crate) struct Flows {
     pub counting: BTreeSet<u32>,
     /// What was harvested and not yet taken.
     harvested: VecDeque<Flow>,
+    readings: Vec<Reading>,
+    /// Where the next look at all links begins.
+    read_from: u32,
 }
 
 impl Flows {
@@ -131,6 +151,8 @@ impl Flows {
             other: Counts::default(),
             counting: BTreeSet::new(),
             harvested: VecDeque::new(),
+            readings: Vec::new(),
+            read_from: 0,
         }
     }
 
@@ -167,38 +189,94 @@ impl Flows {
         self.table.insert_unique(key, at, hash);
     }
 
-    fn harvest(&mut self) {
+    fn harvest(&mut self, now: Now) {
         self.table.clear();
         let flows = std::mem::take(&mut self.entries).into_iter();
-        self.harvested.extend(
-            flows.map(|entry| {
-                entry.counts.into_flow(entry.client_id, entry.identity, Arc::from(&*entry.topic))
-            }),
-        );
+        self.harvested.extend(flows.map(|entry| {
+            entry.counts.into_flow(now, entry.client_id, entry.identity, Arc::from(&*entry.topic))
+        }));
         let other = std::mem::take(&mut self.other);
         if other.messages() > 0 {
-            self.harvested.push_back(other.into_flow(Arc::from(""), None, Arc::from("")));
+            self.harvested.push_back(other.into_flow(now, Arc::from(""), None, Arc::from("")));
         }
     }
 }
 
 impl Broker {
+    /// Whether a client did something since the last harvest, or some of that waits to be taken.
+    pub fn has_flows(&self) -> bool {
+        !self.flows.counting.is_empty() || !self.flows.entries.is_empty() || !self.flows.harvested.is_empty()
+    }
+
     /// What clients have published since the last call, at most `max` rows; what is left over comes with the next call,
     /// before anything newer. At most [`crate::Limits::flows_max`] publishers and topics are told apart between two
     /// harvests; the others are one row without a name.
-    pub fn take_flows(&mut self, max: usize) -> Vec<Flow> {
+    pub fn take_flows(&mut self, now: Now, max: usize) -> Vec<Flow> {
         if self.flows.harvested.is_empty() {
             for index in std::mem::take(&mut self.flows.counting) {
                 self.hand_over_flow(index);
+                self.read_link(index);
                 if let Some(link) = self.link_mut(index) {
                     link.counting = false;
                 }
             }
+            self.read_links();
             self.flows.harvested = VecDeque::new();
-            self.flows.harvest();
+            self.flows.harvest(now);
         }
         let most = max.min(self.flows.harvested.len());
         self.flows.harvested.drain(..most).collect()
+    }
+
+    /// What the harvest that [`Broker::take_flows`] made last has read of clients beside their flows. Who sends
+    /// something is read each time; who only receives, within some harvests.
+    pub fn take_readings(&mut self) -> Vec<Reading> {
+        std::mem::take(&mut self.flows.readings)
+    }
+
+    /// Looks at the next links in turn.
+    fn read_links(&mut self) {
+        let slots = self.sessions.slots();
+        let from = if self.flows.read_from >= slots { 0 } else { self.flows.read_from };
+        let end = from.saturating_add(LINKS_READ).min(slots);
+        for index in from..end {
+            self.read_link(index);
+        }
+        self.flows.read_from = end;
+    }
+
+    fn read_link(&mut self, index: u32) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let Some(link) = session.link.as_deref_mut() else { return };
+        let packets = link.traffic.packets_in - link.told.packets_in;
+        let sent = link.traffic.messages_out - link.told.messages_out;
+        if packets == 0 && sent == 0 {
+            return;
+        }
+        link.told = link.traffic;
+        let client_id = session.who.client_id.clone();
+        self.flows.readings.push(Reading { client_id, packets, sent, inflight: link.unacked.into() });
+    }
+
+    /// A link has something to be read at the next harvest.
+    #[inline]
+    pub(crate) fn count_packet(&mut self, now: Now, index: u32) {
+        let Some(link) = self.link_mut(index) else { return };
+        link.last_heard_ms = now.mono_ms;
+        link.traffic.packets_in += 1;
+        if !link.counting {
+            link.counting = true;
+            self.flows.counting.insert(index);
+        }
+    }
+
+    /// The last publish of a link found nobody.
+    #[cold]
+    pub(crate) fn count_undelivered(&mut self, index: u32) {
+        self.stats.publish_undeliverable += 1;
+        if let Some(memo) = self.link_mut(index).and_then(|link| link.memo.as_mut()) {
+            memo.counts.undelivered = memo.counts.undelivered.saturating_add(1);
+        }
     }
 
     /// The link's counts go to the table: its next publish goes elsewhere, or somebody asks, or it ends.

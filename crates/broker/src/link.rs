@@ -39,6 +39,8 @@ pub(crate) struct Link {
     /// PUBLISH packets that the meter refused.
     pub limited: u64,
     pub traffic: Traffic,
+    /// What of it the last reading has told.
+    pub told: Traffic,
     /// Acknowledgements that wait for the disk or for a sister shard, in order.
     pub pending: VecDeque<Pending>,
     /// The number of the first of them.
@@ -57,13 +59,15 @@ pub(crate) struct Memo {
     pub counts: Counts,
 }
 
-/// Messages of a connection.
+/// Messages and packets of a connection.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Traffic {
     pub messages_in: u64,
     /// Bytes of their payloads.
     pub bytes_in: u64,
     pub messages_out: u64,
+    /// Control packets of all kinds.
+    pub packets_in: u64,
 }
 
 /// An acknowledgement that is not yet due.

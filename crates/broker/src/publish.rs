@@ -23,9 +23,7 @@ impl Broker {
         let Some(index) = self.session_of(link) else { return };
         self.stats.packets_received += 1;
         self.stats.bytes_received += body.len() as u64 + 2;
-        if let Some(link) = self.link_mut(index) {
-            link.last_heard_ms = now.mono_ms;
-        }
+        self.count_packet(now, index);
         match first >> 4 {
             3 => self.handle_publish(now, index, first, body),
             4..=7 => self.handle_ack(now, index, first, body),
@@ -90,7 +88,7 @@ impl Broker {
         {
             return self.answer_publish(index, &publish, reason);
         }
-        self.count_flow(index, &publish);
+        self.count_flow(now, index, &publish);
         let mut buffer = std::mem::take(&mut self.scratch);
         let forward = if publish.properties.forward_is_whole() {
             publish.properties.raw()
@@ -172,14 +170,9 @@ impl Broker {
 
     /// Counts an accepted publish with the topic that the link remembers, which is its topic.
     #[inline(always)]
-    fn count_flow(&mut self, index: u32, publish: &Publish<'_>) {
-        let Some(link) = self.link_mut(index) else { return };
-        let Some(memo) = &mut link.memo else { return };
-        memo.counts.count(publish.qos, publish.retain, publish.payload.len());
-        if !link.counting {
-            link.counting = true;
-            self.flows.counting.insert(index);
-        }
+    fn count_flow(&mut self, now: Now, index: u32, publish: &Publish<'_>) {
+        let Some(memo) = self.link_mut(index).and_then(|link| link.memo.as_mut()) else { return };
+        memo.counts.count(now.mono_ms, publish.qos, publish.retain, publish.payload.len());
     }
 
     fn resolve_alias(&mut self, index: u32, alias: u16, topic: &str) -> Result<Rc<str>, ReasonCode> {
@@ -349,7 +342,7 @@ impl Broker {
         }
         let reached = fan.receivers > 0 || route.remote != 0;
         if !reached {
-            self.stats.publish_undeliverable += 1;
+            self.count_undelivered(index);
         }
         let record = fan.parts.record;
         self.recycle(fan.take_buffer());

@@ -91,6 +91,12 @@ impl EventSink {
             || level >= self.shared.watched.load(Ordering::Relaxed)
     }
 
+    /// Whether events of `level` go to whoever watches.
+    #[inline]
+    pub(crate) fn is_watched(&self, level: Level) -> bool {
+        level as u8 >= self.shared.watched.load(Ordering::Relaxed)
+    }
+
     /// Where events go beside the log. Set once, before anything happens.
     pub(crate) fn set_watch(&self, watch: Arc<WatchQueue>) {
         let _ = self.shared.watch.set(watch);

@@ -310,7 +310,7 @@ impl Eyes {
 
     fn see(&mut self, inner: &Inner, config: &Config, inventory: &mut Inventory, seen: &Watched) {
         match seen {
-            Watched::Event(record) | Watched::Unlogged(record) => {
+            Watched::Event(record) | Watched::Unlogged { record, .. } => {
                 inventory.handle_event(record.at_ms, &record.event);
             }
             Watched::Arrived(arrival) => self.arrived(config, inventory, arrival),

@@ -35,7 +35,12 @@ pub enum Watched {
     /// What clients published since the last harvest, and when that was (milliseconds since the Unix epoch).
     Flows(u64, Arc<[Flow]>),
     /// An event that the log sums up with others of its kind, to protect itself: for whoever counts each of them.
-    Unlogged(Arc<Record>),
+    Unlogged {
+        /// The last of them.
+        record: Arc<Record>,
+        /// How many of this kind, from this address and port, since the last that was told.
+        count: u32,
+    },
     /// Connections were accepted, or refused by the first rungs of the ladder.
     Opened {
         /// When, in milliseconds since the Unix epoch.

@@ -86,7 +86,7 @@ impl Shard {
     fn admit(&mut self, socket: TcpStream, address: SocketAddr, entrance: u16, timer: Timer) {
         self.counters.accepted += 1;
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let mut conn = Conn::new(socket, address, entrance);
+        let mut conn = Conn::new(self.now.mono_ms, socket, address, entrance);
         if let Some(networks) = &self.policy.entrances[usize::from(entrance)].proxies {
             // Whoever is not a trusted proxy could say anything (attack 42). The client's own address climbs the
             // ladder once it is known.
@@ -97,10 +97,13 @@ impl Shard {
                 return self.price(timer, Rung::Proxy);
             }
             conn.flags.proxy = true;
-        } else if let Err(rung) = self.climb(&mut conn) {
-            // The socket is closed at once, and so cheaply that it is not even told why.
-            drop(conn);
-            return self.price(timer, rung);
+        } else {
+            self.opened(address);
+            if let Err(rung) = self.climb(&mut conn) {
+                // The socket is closed at once, and so cheaply that it is not even told why.
+                drop(conn);
+                return self.price(timer, rung);
+            }
         }
         // Latency over packet count: a turn's bytes go out in one write anyway. A socket that is gone says so later.
         let _ = conn.socket.set_nodelay(true);
@@ -179,7 +182,7 @@ impl Shard {
 
     /// A connection that another shard accepted and whose session lives here.
     pub(super) fn take_in(&mut self, moved: Moved) {
-        let mut conn = Conn::new(moved.socket, moved.address, moved.entrance);
+        let mut conn = Conn::new(self.now.mono_ms, moved.socket, moved.address, moved.entrance);
         conn.tls = moved.tls;
         conn.ws = moved.ws;
         conn.partial = moved.partial;

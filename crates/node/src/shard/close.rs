@@ -33,6 +33,8 @@ impl Shard {
         let Some(conn) = self.conns.get(key) else { return };
         if let Some(link) = conn.link() {
             self.broker.handle_closed(self.now, link, cause, detail);
+        } else if matches!(conn.stage, Stage::Pre(_)) {
+            self.abandoned(key);
         }
         self.begin_closing(key, Outbound::default(), 0);
     }

@@ -21,7 +21,7 @@ pub(crate) struct Conn {
     pub ws: Option<Box<WebSocket>>,
     /// Bytes of a packet that has not arrived whole (before CONNECT was accepted: all that waits for that).
     pub partial: Vec<u8>,
-    /// When the peer last took something of what waits for it.
+    /// When the peer last took something of what waits for it; before the first time, when it connected.
     pub progress_ms: u64,
     /// When the client last proved who it is, in seconds of the node's clock.
     pub proven_s: u32,
@@ -123,7 +123,7 @@ pub(crate) struct Moved {
 }
 
 impl Conn {
-    pub fn new(socket: TcpStream, address: SocketAddr, entrance: u16) -> Conn {
+    pub fn new(now_ms: u64, socket: TcpStream, address: SocketAddr, entrance: u16) -> Conn {
         Conn {
             socket,
             address,
@@ -133,13 +133,18 @@ impl Conn {
             tls: None,
             ws: None,
             partial: Vec::new(),
-            progress_ms: 0,
+            progress_ms: now_ms,
             proven_s: 0,
             waiting_bytes: 0,
             reauth: None,
             proof: Proof::default(),
             proof_tag: 0,
         }
+    }
+
+    /// When it was opened, as long as nothing has waited for it.
+    pub fn opened_ms(&self) -> u64 {
+        self.progress_ms
     }
 
     pub fn link(&self) -> Option<LinkId> {

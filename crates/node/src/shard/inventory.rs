@@ -1,6 +1,6 @@
 //! What the inventory has to do with a shard: whom it lets in, and what it is told.
 //!
-//! Nothing here is done for each message: an arrival and a handshake once a connection, flows once a second.
+//! Nothing here is done for each message: an arrival and a handshake once a connection.
 
 use super::Shard;
 use crate::control::{Arrival, Handshake, Watched};
@@ -15,8 +15,6 @@ use std::sync::Arc;
 /// short ones.
 const PROPERTIES_MAX: usize = 16;
 const PROPERTY_BYTES_MAX: usize = 128;
-/// Flows that are handed over at once; what is left comes a second later.
-const FLOWS_MAX: usize = 4_096;
 
 impl Shard {
     /// Why the inventory does not let this client in. One that it does not know may be put into another class.
@@ -51,14 +49,6 @@ impl Shard {
             keep_alive_s: connect.keep_alive_s,
             properties: user.take(PROPERTIES_MAX).collect(),
         })))
-    }
-
-    /// Tells who published how much to what.
-    pub(super) fn harvest_flows(&mut self) {
-        let flows = self.broker.take_flows(FLOWS_MAX);
-        if !flows.is_empty() {
-            self.seen.push(Watched::Flows(self.now.wall_ms, flows.into()));
-        }
     }
 }
 

@@ -38,9 +38,11 @@ mod pressure;
 mod price;
 mod read;
 mod reauth;
+mod sights;
 pub(crate) mod slab;
 mod tokens;
 mod turn;
+mod unlogged;
 
 pub(crate) use accept::{Bound, Spare};
 pub(crate) use turn::{WAKE, run};
@@ -156,6 +158,8 @@ pub(crate) struct Shard {
     /// What of it must be recorded.
     record: RecordLane,
     suppressor: Suppressor,
+    /// What the log sums up and detectors count.
+    unlogged: unlogged::Unlogged,
     figures: Arc<Mutex<Figures>>,
     counters: Counters,
     rungs: Rungs,
@@ -192,6 +196,7 @@ pub(crate) struct Shard {
     /// The core's work at which the turn has done its share.
     turn_work_end: u64,
     next_tick_ms: u64,
+    next_harvest_ms: u64,
     /// Deadlines are not enforced before.
     patient_until_ms: u64,
     stopping: bool,
@@ -211,8 +216,15 @@ impl Shard {
     }
 
     fn emit(&mut self, event: Event) {
-        if self.sink.wants(event.level()) && self.suppressor.admit(&event) {
+        if !self.sink.wants(event.level()) {
+            return;
+        }
+        if self.suppressor.admit(&event) {
+            // Whoever watches sees things in the order in which they happened.
+            self.watch.push_all(&mut self.seen);
             self.sink.emit(self.now.wall_ms, event);
+        } else if self.sink.is_watched(event.level()) {
+            self.unlogged.take(self.now.wall_ms, event, &mut self.seen);
         }
     }
 

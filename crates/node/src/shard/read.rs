@@ -172,7 +172,9 @@ impl Shard {
         if let Some(client) = header.client {
             conn.address = SocketAddr::new(client.ip().to_canonical(), client.port());
         }
-        let (address, entrance) = (conn.address.ip(), conn.entrance);
+        let (from, entrance) = (conn.address, conn.entrance);
+        let address = from.ip();
+        self.opened(from);
         let entrance_max = self.policy.entrances[usize::from(entrance)].connections_max;
         let admitted = self.ladder().admit(self.now, address, entrance, entrance_max);
         match admitted {

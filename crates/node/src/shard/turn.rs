@@ -88,6 +88,7 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         seen: Vec::new(),
         record: RecordLane::new(begin.recorder),
         suppressor: Suppressor::new(SUPPRESS_WINDOW_MS, SUPPRESS_BURST),
+        unlogged: Default::default(),
         figures: seed.figures,
         counters: Counters::default(),
         rungs: Rungs::default(),
@@ -111,6 +112,7 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         turn_bytes: 0,
         turn_work_end: 0,
         next_tick_ms: 0,
+        next_harvest_ms: 0,
         patient_until_ms: 0,
         stopping: false,
     };
@@ -238,6 +240,9 @@ impl Shard {
         if let Some(Reverse((until_ms, _))) = self.delays.peek() {
             next_ms = next_ms.min(*until_ms);
         }
+        if self.has_sights() {
+            next_ms = next_ms.min(self.next_harvest_ms);
+        }
         self.alarm.set(now_ms, next_ms.max(self.patient_until_ms))?;
         Ok(None)
     }
@@ -353,6 +358,7 @@ impl Shard {
     fn expire(&mut self) {
         let now_ms = self.now.mono_ms;
         self.end_delays();
+        self.harvest(false);
         if now_ms < self.patient_until_ms {
             return;
         }
@@ -377,7 +383,7 @@ impl Shard {
             self.excuse_delayed();
             self.tell_rates();
             self.check_ages();
-            self.harvest_flows();
+            self.harvest(true);
             self.publish_figures();
             for summary in self.suppressor.poll(now_ms) {
                 self.sink.emit(self.now.wall_ms, summary);

@@ -215,7 +215,8 @@ fn flows(c: &mut Cluster, page: usize) -> Flows {
     let mut all = BTreeMap::new();
     for shard in 0..c.shards() {
         loop {
-            let some = c.shard(shard).take_flows(page);
+            let now = c.now;
+            let some = c.shard(shard).take_flows(now, page);
             if some.is_empty() {
                 break;
             }
@@ -260,6 +261,40 @@ fn flows_are_counted_by_publisher_and_topic() {
             BTreeMap::from([(key("p", "a"), (1, 1, [0, 1, 0], 0))]),
             "accepted ones only"
         );
+    });
+}
+
+#[test]
+fn a_meter_knows_what_found_nobody_and_when_it_came() {
+    on_shards(|mut c| {
+        let (p, _) = join(&mut c, Login::v5("p"));
+        let (s, _) = join(&mut c, Login::v5("s"));
+        sub(&mut c, s, "heard", 0);
+        let first = c.now;
+        put(&mut c, p, &Message::new("nobody", "1234567", 0));
+        c.now.mono_ms += 40;
+        c.now.wall_ms += 40;
+        put(&mut c, p, &Message::new("nobody", "1", 1).id(1));
+        put(&mut c, p, &Message::new("heard", "12", 0));
+        let (mut all, mut readings) = (Vec::new(), Vec::new());
+        for shard in 0..c.shards() {
+            let now = c.now;
+            all.extend(c.shard(shard).take_flows(now, 10));
+            readings.extend(c.shard(shard).take_readings());
+        }
+        all.sort_by(|a, b| a.topic.cmp(&b.topic));
+        let [heard, nobody] = &all[..] else { panic!("{all:?}") };
+        assert_eq!((heard.undelivered, heard.largest, heard.messages), (0, 2, 1));
+        assert_eq!((nobody.undelivered, nobody.largest, nobody.messages), (2, 7, 2));
+        assert_eq!((nobody.first_wall_ms, nobody.last_wall_ms), (first.wall_ms, first.wall_ms + 40));
+        readings.sort_by(|a, b| a.client_id.cmp(&b.client_id));
+        let told: Vec<_> = readings.iter().map(|one| (&*one.client_id, one.packets, one.sent)).collect();
+        assert_eq!(told, [("p", 3, 0), ("s", 1, 1)], "the SUBSCRIBE is a packet, too");
+        for shard in 0..c.shards() {
+            let now = c.now;
+            assert!(!c.shard(shard).has_flows() && c.shard(shard).take_flows(now, 10).is_empty());
+            assert!(c.shard(shard).take_readings().is_empty(), "told once");
+        }
     });
 }
 
