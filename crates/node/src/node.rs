@@ -156,6 +156,7 @@ impl Node {
             ban_records: Default::default(),
             devices,
             pressure: Arc::clone(&pressure),
+            drills: Default::default(),
         }));
         sink.set_watch(Arc::clone(&control.0.watch));
         let records = control.records().start(|wake| store.producer(shards, wake).map_err(Error::from))?;

@@ -7,6 +7,7 @@ pub mod bans;
 pub mod certificates;
 pub mod clients;
 pub mod directory;
+pub mod drill;
 pub mod events;
 mod health;
 pub mod inventory;
@@ -47,6 +48,7 @@ pub fn all() -> Api {
     let api = limits::routes(api);
     let api = clients::routes(api);
     let api = bans::routes(api);
+    let api = drill::routes(api);
     let api = directory::routes(api);
     let api = acl::routes(api);
     let api = certificates::routes(api);

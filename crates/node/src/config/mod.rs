@@ -8,6 +8,7 @@ mod control;
 mod control_files;
 mod diagnostic;
 mod directory;
+mod drill;
 mod files;
 mod inventory;
 mod jwt;
@@ -24,6 +25,7 @@ pub use control::{CONTROL_LIMITS, ControlConfig, ControlLimits, ControlTls};
 pub use control_files::ControlFiles;
 pub use diagnostic::{ConfigErrors, Diagnostic, Severity};
 pub use directory::DirectoryConfig;
+pub use drill::DrillConfig;
 pub use files::{Fetched, Files, ListenerFiles};
 pub use inventory::InventoryConfig;
 pub(crate) use inventory::places;
@@ -89,6 +91,8 @@ pub struct Config {
     pub control: Option<ControlConfig>,
     /// What is kept of devices, and where things are.
     pub inventory: InventoryConfig,
+    /// Whether attacks may be rehearsed.
+    pub drill: DrillConfig,
     /// What is allowed but deserves a warning: the dangerous settings.
     pub warnings: Vec<Diagnostic>,
     /// Every string of the file as a path.

@@ -3,9 +3,9 @@
 use super::diagnostic::{ConfigErrors, Severity, Source};
 use super::read::{Reader, Table};
 use super::{
-    AccessConfig, AuthenticationConfig, Config, Durability, Limits, LogConfig, LogFormat, NodeConfig,
-    RecordConfig, SandboxConfig, StoreConfig, SysConfig, control, directory, inventory, jwt, keys, listener,
-    rates, record,
+    AccessConfig, AuthenticationConfig, Config, DrillConfig, Durability, Limits, LogConfig, LogFormat,
+    NodeConfig, RecordConfig, SandboxConfig, StoreConfig, SysConfig, control, directory, inventory, jwt,
+    keys, listener, rates, record,
 };
 use ravelin_broker::SHARDS_MAX;
 use ravelin_event::Level;
@@ -77,6 +77,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         key_file: table.take::<String>("key_file").map(|path| base.join(path)),
     });
     let sandbox = root.table("sandbox", SandboxConfig::read);
+    let drill = root.table("drill", DrillConfig::read);
     let record = root.table("record", |table| RecordConfig::read(table, base));
     let limits = root.table("limits", Limits::read);
     let rates = root.tables("rate", rates::read);
@@ -126,6 +127,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         sys,
         control,
         inventory,
+        drill,
         warnings: Vec::new(),
         mentioned: mentioned(&document, &source.name, base),
         source: source.clone(),

@@ -13,6 +13,7 @@ mod bans;
 mod certificate;
 mod credentials;
 mod directory;
+mod drill;
 mod fence;
 mod inventory;
 mod keys;
@@ -29,6 +30,7 @@ pub use ask::{ConnInfo, ShardView, Unavailable};
 pub use bans::{BanDone, BanFailure};
 pub(crate) use directory::Held;
 pub use directory::{DirectoryFailure, Ends};
+pub use drill::{Drill, DrillFailure, PREFIX as DRILL_PREFIX};
 pub use fence::FenceFailure;
 pub use inventory::{Arrival, Handshake, InventoryFailure};
 pub use keys::{CaStatus, CertificateDone, IssuedCertificate, KeysFailure, RevokeDone, Sessions};
@@ -88,6 +90,7 @@ pub(crate) struct Inner {
     pub devices: Devices,
     pub keys: Keys,
     pub pressure: Arc<Pressure>,
+    pub drills: drill::Drills,
 }
 
 /// What the control lane asks of the loop that runs the node.

@@ -15,7 +15,7 @@ pub mod options;
 pub mod property;
 mod scram;
 pub mod tls;
-mod transport;
+pub mod transport;
 mod websocket;
 
 pub use calendar::Moment;

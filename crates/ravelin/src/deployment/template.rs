@@ -215,6 +215,12 @@ key_file = "store.key"
 # Started as root, become this user (a name, or uid:gid) before anything is opened; it must own `data`.
 #user = ""
 
+# Rehearsing attacks on this node with `ravelin drill`. Take the `#` away from both lines to consent; `play` names real clients
+# that a drill may play where it has their keys, and then their messages reach whoever subscribes to them.
+#[drill]
+#allow = true
+#play = []
+
 [record]
 # Messages on topics that match are recorded beyond denial: who sent what (its SHA-256), when, and to whom it came. What
 # administrators do and what is refused is recorded always. Look at it with `ravelin audit show`, check it with

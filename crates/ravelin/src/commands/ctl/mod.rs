@@ -26,6 +26,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::process::ExitCode;
 use table::Table;
+pub use table::plain;
 
 /// The exit code of wrong usage, as clap has it.
 const EXIT_USAGE: u8 = 2;
@@ -129,7 +130,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match result {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
-            eprintln!("ravelin ctl: {}", table::plain(&error.to_string()));
+            eprintln!("ravelin ctl: {}", plain(&error.to_string()));
             Ok(ExitCode::from(match error {
                 ClientError::Usage(_) => EXIT_USAGE,
                 ClientError::Unreachable { .. } => EXIT_UNREACHABLE,
@@ -167,7 +168,7 @@ impl Ctl {
         if self.json {
             println!("{}", serde_json::json!({ "done": what }));
         } else {
-            println!("{}", table::plain(what));
+            println!("{}", plain(what));
         }
     }
 
