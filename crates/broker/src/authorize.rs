@@ -62,6 +62,8 @@ impl Watch {
     /// Publishes are for the broker itself: they come out as [`crate::Observed`] and go nowhere else. All of `$CONTROL/` has
     /// this, whatever the authorizer says.
     pub const CONTROL: Watch = Watch { bits: 4, limit: 0 };
+    /// Publishes come out as [`crate::Observed`], for detectors.
+    pub const DETECT: Watch = Watch { bits: 8, limit: 0 };
 
     /// Also falls under the limit of this number, which only the [`Meter`] understands. 0: none.
     pub const fn with_limit(self, limit: u16) -> Watch {

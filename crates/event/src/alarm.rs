@@ -4,6 +4,7 @@ use crate::Level;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// How bad it is if it is true.
@@ -90,6 +91,33 @@ impl fmt::Display for Subject {
             Subject::Source(address) => write!(f, "source:{address}"),
             Subject::Fleet | Subject::Node => f.write_str(self.kind()),
         }
+    }
+}
+
+/// As it is shown.
+impl FromStr for Subject {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Subject, &'static str> {
+        let wrong = "a subject is `client:NAME`, `source:ADDRESS`, `identity:NAME`, `topic:NAME`, `device:NAME`, `class:NAME`, \
+                     `fleet` or `node`";
+        let (kind, name) = match text.split_once(':') {
+            Some((kind, name)) if !name.is_empty() => (kind, name),
+            Some(_) => return Err(wrong),
+            None => (text, ""),
+        };
+        Ok(match kind {
+            "fleet" if name.is_empty() => Subject::Fleet,
+            "node" if name.is_empty() => Subject::Node,
+            _ if name.is_empty() => return Err(wrong),
+            "client" => Subject::Client(name.into()),
+            "identity" => Subject::Identity(name.into()),
+            "topic" => Subject::Topic(name.into()),
+            "device" => Subject::Device(name.into()),
+            "class" => Subject::Class(name.into()),
+            "source" => Subject::Source(name.parse().map_err(|_| "`source:` is followed by an address")?),
+            _ => return Err(wrong),
+        })
     }
 }
 
@@ -228,6 +256,29 @@ impl Notice {
             | Notice::Worsened(alarm)
             | Notice::Cleared(alarm)
             | Notice::Finding(alarm) => alarm,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_read_as_it_is_shown() {
+        for text in [
+            "client:a:b",
+            "source:2001:db8::",
+            "source:192.0.2.7",
+            "identity:x",
+            "topic:a/b",
+            "fleet",
+            "node",
+        ] {
+            assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
+        }
+        for text in ["", "client", "client:", "source:x", "fleet:1", "pump:1"] {
+            assert!(text.parse::<Subject>().is_err(), "{text}");
         }
     }
 }

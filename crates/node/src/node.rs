@@ -3,7 +3,7 @@
 use crate::config::{Config, Diagnostic, LogFormat};
 use crate::control::record;
 use crate::control::{
-    Control, Devices, Inner, Keys, KeysThread, Loading, Records, RecordsThread, Tree, WatchQueue,
+    Control, Devices, Inner, Keys, KeysThread, Loading, Records, RecordsThread, Tree, WATCH_REST, WatchQueue,
     WatchThread, cached_lists,
 };
 use crate::error::Error;
@@ -171,7 +171,7 @@ impl Node {
             let _ = shard.begin.send(Begin { producer, bound, policy, recorder });
             threads.push(shard.thread);
         }
-        let watch = (control.0.watch).start(move || clock.now());
+        let watch = (control.0.watch).start("ravelin-watch", WATCH_REST, move || clock.now());
         let watch = watch.map_err(Error::system("start the thread that watches"))?;
         let memory = MemoryThread::start(Told {
             clock,

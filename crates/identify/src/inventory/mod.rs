@@ -128,6 +128,11 @@ impl Inventory {
         Some((own.client_id.to_owned(), own.identity.map(str::to_owned), class))
     }
 
+    /// Whether a client of these names is a declared device.
+    pub fn is_declared(&self, client_id: &str, identity: Option<&str>) -> bool {
+        self.declared.of(&Key::of(self.settings.keyed_by, client_id, identity)).is_some()
+    }
+
     /// The next event to tell.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.findings.poll_event()

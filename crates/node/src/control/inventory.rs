@@ -42,6 +42,8 @@ pub struct Arrival {
     pub version: &'static str,
     /// Its Keep Alive.
     pub keep_alive_s: u16,
+    /// Whether it left a will.
+    pub will: bool,
     /// The User Properties of its CONNECT.
     pub properties: Vec<(String, String)>,
 }
@@ -94,6 +96,11 @@ impl Devices {
 
     fn lock(&self) -> MutexGuard<'_, Inventory> {
         self.inventory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a client of these names is a declared device.
+    pub fn is_declared(&self, client_id: &str, identity: Option<&str>) -> bool {
+        self.lock().is_declared(client_id, identity)
     }
 
     fn own(&self, listener: u16) -> Option<CertificateFacts> {

@@ -43,7 +43,7 @@ pub(crate) use inventory::Devices;
 pub(crate) use keys::{Keys, KeysThread, cached_lists};
 pub(crate) use records::{Loading, RecordsThread, is_programme_record};
 pub(crate) use tree::{Requests, Tree};
-pub(crate) use watch::{WatchQueue, WatchThread};
+pub(crate) use watch::{REST as WATCH_REST, WatchQueue, WatchThread};
 
 use crate::config::Config;
 use crate::error::Error;

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Things seen that may wait: some megabytes, and many times what comes while the thread rests.
 const QUEUE_MAX: usize = 8192;
 /// After a batch the thread rests so long: the next one is worth the wake.
-const REST: Duration = Duration::from_millis(5);
+pub(crate) const REST: Duration = Duration::from_millis(5);
 /// A watcher is called so often when nothing happens.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -132,19 +132,27 @@ impl WatchQueue {
         }
     }
 
+    /// Counts what was lost before it could be handed over.
+    pub fn lost(&self, count: u64) {
+        self.dropped.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Begins to pass on, on a thread called `name` that rests for `rest` after a batch.
     pub fn start(
         self: &Arc<WatchQueue>,
+        name: &str,
+        rest: Duration,
         now: impl Fn() -> Now + Send + 'static,
     ) -> std::io::Result<WatchThread> {
         let queue = Arc::clone(self);
         let thread = std::thread::Builder::new()
-            .name("ravelin-watch".into())
-            .spawn(move || while queue.pass_on(&now) {})?;
+            .name(name.into())
+            .spawn(move || while queue.pass_on(rest, &now) {})?;
         Ok(WatchThread { queue: Arc::clone(self), thread })
     }
 
     /// Waits for something, and passes it on. False: it was the last.
-    fn pass_on(&self, now: &impl Fn() -> Now) -> bool {
+    fn pass_on(&self, rest: Duration, now: &impl Fn() -> Now) -> bool {
         let (batch, stop) = {
             let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             let waits = |queue: &mut Queue| queue.waiting.is_empty() && !queue.stop;
@@ -156,8 +164,8 @@ impl WatchQueue {
         for watcher in self.watchers.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
             watcher.watch(now(), &batch, dropped);
         }
-        if !stop && !batch.is_empty() {
-            std::thread::sleep(REST);
+        if !stop && !batch.is_empty() && !rest.is_zero() {
+            std::thread::sleep(rest);
         }
         !stop
     }
@@ -194,7 +202,7 @@ mod tests {
         queue.add(Box::new(Counting(Arc::clone(&seen))));
         let event = Watched::Event(Arc::new(Record::new(0, Event::Stopped { sessions: 0 })));
         queue.push_all(&mut vec![event.clone(); QUEUE_MAX + 7]);
-        let thread = queue.start(|| Now { mono_ms: 1, wall_ms: 1 }).unwrap();
+        let thread = queue.start("watch", REST, || Now { mono_ms: 1, wall_ms: 1 }).unwrap();
         queue.push(event);
         thread.stop();
         let seen = *seen.lock().unwrap();

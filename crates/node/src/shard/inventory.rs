@@ -47,6 +47,7 @@ impl Shard {
             listener,
             version: if connect.version == Version::V5 { "5" } else { "3.1.1" },
             keep_alive_s: connect.keep_alive_s,
+            will: connect.will.is_some(),
             properties: user.take(PROPERTIES_MAX).collect(),
         })))
     }

@@ -310,7 +310,7 @@ impl Shard {
         if observed.watch.contains(Watch::RECORD) {
             self.record.observed(&observed);
         }
-        if observed.watch.contains(Watch::OBSERVE) {
+        if observed.watch.contains(Watch::OBSERVE) || observed.watch.contains(Watch::DETECT) {
             self.seen.push(Watched::Observed(observed));
         }
     }

@@ -36,13 +36,23 @@ pub fn run(ctl: &Ctl, args: Args) -> Result<(), ClientError> {
     if let Some(id) = &args.id {
         filter.push_str(&format!("&id={}", segment(id)));
     }
-    let mut page: EventsPage = ctl.client.get(&format!("/v1/events?limit={}{filter}", args.last))?;
+    read(ctl, args.last, &filter, args.follow, |item| print(ctl, item))
+}
+
+/// Gives the last events to `show`, and those to come if `follow`; until it is false: whoever reads has gone.
+pub fn read(
+    ctl: &Ctl,
+    last: u16,
+    filter: &str,
+    follow: bool,
+    mut show: impl FnMut(&EventItem) -> bool,
+) -> Result<(), ClientError> {
+    let mut page: EventsPage = ctl.client.get(&format!("/v1/events?limit={last}{filter}"))?;
     loop {
-        if page.missed > 0 && args.follow {
-            eprintln!("ravelin ctl: {} events were too old to be kept", page.missed);
+        if page.missed > 0 && follow {
+            eprintln!("ravelin: {} events were too old to be kept", page.missed);
         }
-        // Whoever reads may have gone.
-        if !page.items.iter().all(|item| print(ctl, item)) || !args.follow {
+        if !page.items.iter().all(&mut show) || !follow {
             return Ok(());
         }
         page = ctl.client.get(&format!("/v1/events?limit=1000&wait_s=20&after={}{filter}", page.next))?;

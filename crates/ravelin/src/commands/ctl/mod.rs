@@ -9,14 +9,14 @@ mod certificates;
 mod clients;
 mod connection;
 mod directory;
-mod events;
+pub(super) mod events;
 mod identity;
 mod inventory;
 mod limits;
 mod map;
 mod node;
 mod record;
-mod table;
+pub(super) mod table;
 mod tokens;
 
 pub use connection::ConnectionArgs;
@@ -100,6 +100,16 @@ enum Command {
     Tokens(tokens::Args),
 }
 
+/// Where the node is and how to print, for commands beside `ctl`.
+#[derive(clap::Args)]
+pub struct NodeArgs {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// Print JSON instead of a table
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
 /// The connection, and how to print.
 pub struct Ctl {
     pub client: Client,
@@ -108,40 +118,56 @@ pub struct Ctl {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let result = connect(&args).and_then(|ctl| match args.command {
-        Command::Node(command) => node::run(&ctl, command),
-        Command::Cert(args) => certificates::run(&ctl, args),
-        Command::Crl(args) => certificates::run_crl(&ctl, args),
-        Command::Clients(args) => clients::run(&ctl, args),
-        Command::Ban(args) => bans::run(&ctl, args),
-        Command::Lockout(args) => bans::run_lockout(&ctl, args),
-        Command::Rates => bans::run_rates(&ctl),
-        Command::Ladder => bans::run_ladder(&ctl),
-        Command::Directory(args) => directory::run(&ctl, args),
-        Command::Acl(args) => acl::run(&ctl, args),
-        Command::Events(args) => events::run(&ctl, args),
-        Command::Identity(args) => identity::run(&ctl, args),
-        Command::Inventory(args) => inventory::run(&ctl, args),
-        Command::Map(command) => map::run(&ctl, command),
-        Command::Limits(args) => limits::run(&ctl, args),
-        Command::Record(args) => record::run(&ctl, args),
-        Command::Tokens(args) => tokens::run(&ctl, args),
-    });
-    match result {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(error) => {
-            eprintln!("ravelin ctl: {}", plain(&error.to_string()));
-            Ok(ExitCode::from(match error {
-                ClientError::Usage(_) => EXIT_USAGE,
-                ClientError::Unreachable { .. } => EXIT_UNREACHABLE,
-                _ => 1,
-            }))
-        }
+    Ok(connected("ctl", &args.connection, args.json, |ctl| match args.command {
+        Command::Node(command) => node::run(ctl, command),
+        Command::Cert(args) => certificates::run(ctl, args),
+        Command::Crl(args) => certificates::run_crl(ctl, args),
+        Command::Clients(args) => clients::run(ctl, args),
+        Command::Ban(args) => bans::run(ctl, args),
+        Command::Lockout(args) => bans::run_lockout(ctl, args),
+        Command::Rates => bans::run_rates(ctl),
+        Command::Ladder => bans::run_ladder(ctl),
+        Command::Directory(args) => directory::run(ctl, args),
+        Command::Acl(args) => acl::run(ctl, args),
+        Command::Events(args) => events::run(ctl, args),
+        Command::Identity(args) => identity::run(ctl, args),
+        Command::Inventory(args) => inventory::run(ctl, args),
+        Command::Map(command) => map::run(ctl, command),
+        Command::Limits(args) => limits::run(ctl, args),
+        Command::Record(args) => record::run(ctl, args),
+        Command::Tokens(args) => tokens::run(ctl, args),
+    }))
+}
+
+impl NodeArgs {
+    /// Does `work` on the node, for `ravelin COMMAND`; the exit codes are those of `ctl`.
+    pub fn run(
+        &self,
+        command: &str,
+        work: impl FnOnce(&Ctl) -> Result<(), ClientError>,
+    ) -> anyhow::Result<ExitCode> {
+        Ok(connected(command, &self.connection, self.json, work))
     }
 }
 
-fn connect(args: &Args) -> Result<Ctl, ClientError> {
-    Ok(Ctl { client: Client::new(&args.connection.target()?)?, json: args.json })
+fn connected(
+    command: &str,
+    connection: &ConnectionArgs,
+    json: bool,
+    work: impl FnOnce(&Ctl) -> Result<(), ClientError>,
+) -> ExitCode {
+    let client = connection.target().and_then(|target| Client::new(&target));
+    match client.and_then(|client| work(&Ctl { client, json })) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ravelin {command}: {}", plain(&error.to_string()));
+            ExitCode::from(match error {
+                ClientError::Usage(_) => EXIT_USAGE,
+                ClientError::Unreachable { .. } => EXIT_UNREACHABLE,
+                _ => 1,
+            })
+        }
+    }
 }
 
 impl Ctl {
@@ -161,6 +187,11 @@ impl Ctl {
         } else {
             print!("{}", text(value));
         }
+    }
+
+    /// Whether JSON is to be printed.
+    pub fn is_json(&self) -> bool {
+        self.json
     }
 
     /// Says that an order was carried out.
