@@ -43,12 +43,20 @@ pub trait Authorizer {
     fn watch(&self, _topic: &str) -> Watch {
         Watch::NONE
     }
+    /// May `who` make a subscription that it does not have? Those that it has stay.
+    fn may_subscribe_anew(&self, _who: &Principal, _what: &Subscribing<'_>) -> bool {
+        true
+    }
+    /// Whether [`Authorizer::watch`] says of any topic that it is frozen.
+    fn freezes(&self) -> bool {
+        false
+    }
 }
 
 /// Who looks on at a topic, and which limit it falls under.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
-    bits: u8,
+    bits: u16,
     limit: u16,
 }
 
@@ -64,6 +72,19 @@ impl Watch {
     pub const CONTROL: Watch = Watch { bits: 4, limit: 0 };
     /// Publishes come out as [`crate::Observed`], for detectors.
     pub const DETECT: Watch = Watch { bits: 8, limit: 0 };
+    /// Frozen: what is published is refused.
+    pub const REFUSE: Watch = Watch { bits: 256, limit: 0 };
+    /// Frozen: what is published waits; QoS 1 and 2 are not acknowledged meanwhile. [`Watch::REFUSE`] goes before it.
+    pub const HOLD: Watch = Watch { bits: 16, limit: 0 };
+    /// Frozen: nobody receives anything, and what waits for subscribers is withdrawn.
+    pub const MUTE: Watch = Watch { bits: 32, limit: 0 };
+    /// Frozen: what waits for subscribers goes on waiting. [`Watch::MUTE`] goes before it.
+    pub const DELAY: Watch = Watch { bits: 64, limit: 0 };
+    /// Frozen: retained messages are not handed out.
+    pub const WITHHOLD: Watch = Watch { bits: 128, limit: 0 };
+
+    const SEEN: u16 = Watch::RECORD.bits | Watch::OBSERVE.bits | Watch::CONTROL.bits | Watch::DETECT.bits;
+    const SPECIAL: u16 = Watch::CONTROL.bits | Watch::REFUSE.bits | Watch::HOLD.bits;
 
     /// Also falls under the limit of this number, which only the [`Meter`] understands. 0: none.
     pub const fn with_limit(self, limit: u16) -> Watch {
@@ -80,9 +101,14 @@ impl Watch {
         self.bits & other.bits == other.bits
     }
 
-    /// Whether anybody gets to see what is published. A limit alone shows nothing.
+    /// Whether anybody gets to see what is published. A limit alone shows nothing, nor does a freeze.
     pub const fn is_watched(self) -> bool {
-        self.bits != 0
+        self.bits & Watch::SEEN != 0
+    }
+
+    /// Whether what is published does not simply go on to subscribers.
+    pub(crate) const fn is_special(self) -> bool {
+        self.bits & Watch::SPECIAL != 0
     }
 }
 

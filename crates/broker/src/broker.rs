@@ -112,6 +112,7 @@ pub struct Broker {
     pub(crate) restoring: Option<Box<Restoring>>,
     /// Wills that were published and that sister shards have not yet answered for, by name.
     pub(crate) wills: BTreeMap<u64, Rc<Published>>,
+    pub(crate) hold: crate::freeze::Hold,
     /// Those of an earlier process, to go out again once the sister shards know each other's filters.
     pub(crate) unfinished: Vec<Published>,
     pub(crate) scratch: Vec<u8>,
@@ -161,6 +162,7 @@ impl Broker {
             checkpoint: None,
             restoring: Some(Box::default()),
             wills: BTreeMap::new(),
+            hold: Default::default(),
             unfinished: Vec::new(),
             scratch: Vec::new(),
             stats: Stats::default(),
@@ -438,7 +440,10 @@ impl Broker {
 
     /// Counters and gauges.
     pub fn stats(&self) -> Stats {
+        let (held, held_bytes) = self.hold.figures();
         Stats {
+            held: held as u64,
+            held_bytes: held_bytes as u64,
             connected: self.connected as u64,
             sessions: self.sessions.len() as u64,
             subscriptions: self.subscriptions as u64,

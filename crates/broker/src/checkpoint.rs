@@ -2,7 +2,7 @@
 
 use crate::journal::{Kind, Writer};
 use crate::message::{Message, Parts};
-use crate::sending::{Delivery, Stage};
+use crate::sending::{Delivery, Queued, Stage};
 use crate::session::{Session, StoredWill};
 use crate::{Broker, Now};
 use ravelin_mqtt::QoS;
@@ -113,7 +113,7 @@ impl Broker {
     pub(crate) fn journal_session(&mut self, now: Now, index: u32) {
         let mut bodies = Vec::new();
         let Some(session) = self.sessions.get(index) else { return };
-        for message in messages(session) {
+        for message in messages(session, self.hold.parked(index)) {
             if message.id.get() == 0 {
                 bodies.push(message.clone());
             }
@@ -123,7 +123,7 @@ impl Broker {
         }
         let epoch = self.epoch;
         let Some(session) = self.sessions.get(index) else { return };
-        let (trie, shards) = (&self.trie, self.shards);
+        let (trie, shards, parked) = (&self.trie, self.shards, self.hold.parked(index));
         self.journal.record(Kind::Session, |record| {
             write_head(record, now, shards, session);
             let nodes = session.subscriptions.nodes();
@@ -145,14 +145,15 @@ impl Broker {
                 record.options(share.options);
                 record.int(share.subscription_id as u64);
             }
-            write_messages(record, now, session, epoch);
+            write_messages(record, now, session, parked, epoch);
         });
     }
 }
 
-fn messages(session: &Session) -> impl Iterator<Item = &Rc<Message>> {
+fn messages<'a>(session: &'a Session, parked: &'a [Queued]) -> impl Iterator<Item = &'a Rc<Message>> {
     let window = session.sending.window.iter().filter_map(|slot| slot.delivery.as_ref());
-    let queue = session.sending.queue.iter().filter(|queued| queued.seq != 0 && !queued.released);
+    let queue =
+        session.sending.queue.iter().chain(parked).filter(|queued| queued.seq != 0 && !queued.released);
     let queue = queue.map(|queued| &queued.delivery);
     window.chain(queue).map(|delivery| &delivery.message)
 }
@@ -185,7 +186,7 @@ pub(crate) fn write_will(record: &mut Writer<'_>, now: Now, will: Option<&Stored
     }
 }
 
-fn write_messages(record: &mut Writer<'_>, now: Now, session: &Session, epoch: u32) {
+fn write_messages(record: &mut Writer<'_>, now: Now, session: &Session, parked: &[Queued], epoch: u32) {
     let sending = &session.sending;
     record.int(sending.last_seq());
     // Nothing after this one was ever sent.
@@ -195,7 +196,8 @@ fn write_messages(record: &mut Writer<'_>, now: Now, session: &Session, epoch: u
         .iter()
         .enumerate()
         .map(|(i, slot)| (sending.first_seq() + i as u64, slot.stage, slot.qos, slot.delivery.as_ref()));
-    let queue = sending.queue.iter().filter(|queued| queued.seq != 0);
+    // What waits because it is frozen is what waits.
+    let queue = sending.queue.iter().chain(parked).filter(|queued| queued.seq != 0);
     let stage = |released| if released { Stage::Released } else { Stage::Sent };
     let queue =
         queue.map(|queued| (queued.seq, stage(queued.released), queued.delivery.qos, Some(&queued.delivery)));

@@ -90,6 +90,7 @@ impl Broker {
 
     fn forget_link(&mut self, index: u32, cause: DisconnectCause, detail: Option<String>) {
         self.hand_over_flow(index);
+        let left = LinkId::new(index, self.sessions.generation(index));
         self.sessions.bump(index);
         let Some(session) = self.sessions.get_mut(index) else { return };
         let Some(link) = session.link.take() else { return };
@@ -106,6 +107,9 @@ impl Broker {
             }
         }
         session.sending.disconnected();
+        if self.hold.on {
+            self.hold.forget_link(left, &session.who);
+        }
         let event = Event::Disconnected {
             client_id: session.who.client_id.to_string(),
             identity: session.who.identity.as_deref().map(str::to_owned),
@@ -133,6 +137,7 @@ impl Broker {
         // QoS 0 messages that wait are not part of the session state.
         let before = (session.sending.queue.len(), session.sending.queue_bytes);
         session.sending.drop_qos0();
+        self.hold.drop_qos0(index);
         self.queued -= before.0 - session.sending.queue.len();
         self.queued_bytes -= before.1 - session.sending.queue_bytes;
         if let Some(at_ms) = session.expires_ms {
@@ -172,6 +177,7 @@ impl Broker {
         self.publish_will(now, index);
         self.unsubscribe_all(index);
         let Some(session) = self.sessions.remove(index) else { return };
+        self.hold.forget_session(index);
         self.queued -= session.sending.queue.len();
         self.queued_bytes -= session.sending.queue_bytes;
         if session.journaled {

@@ -1,12 +1,13 @@
 //! From a message to the connections and queues of those who get it.
 
 use crate::broker::LinkId;
+use crate::freeze::must_wait;
 use crate::journal::Kind;
 use crate::link::Link;
 use crate::message::{Message, Parts};
 use crate::route::Target;
 use crate::sending::{Delivery, Queued, Slot, Stage, packet_id};
-use crate::{Broker, How, Now, Stats};
+use crate::{Broker, How, Now, Stats, Watch};
 use ravelin_event::{Event, Principal};
 use ravelin_mqtt::{AckKind, PublishOut, QoS, Version, encode_publish, encode_publish_head, publish_len};
 use std::rc::Rc;
@@ -31,6 +32,8 @@ pub(crate) struct Fan<'a> {
     pub shared: Vec<RemoteMember>,
     /// Receivers, counting those whose queue was full.
     pub receivers: usize,
+    /// Its topic is frozen: it may come to queues, and no further.
+    pub waits: bool,
     template: Template,
 }
 
@@ -72,6 +75,7 @@ impl<'a> Fan<'a> {
             pump: Vec::new(),
             shared: Vec::new(),
             receivers: 0,
+            waits: false,
             template: Template { bytes: buffer, ..Template::default() },
         }
     }
@@ -169,6 +173,7 @@ impl Broker {
         fan.receivers += 1;
         let sending = &mut session.sending;
         let direct = sending.queue.is_empty()
+            && !fan.waits
             && (qos == QoS::AtMostOnce
                 || !session.durable
                     && link.unacked < link.window_max
@@ -271,10 +276,22 @@ impl Broker {
         let full = session.sending.queue.len() >= self.limits.queue_messages_max
             || session.sending.queue_bytes >= self.limits.queue_bytes_max
             || self.queued_bytes >= self.limits.queue_bytes_total_max;
-        if full {
-            self.dropped(index);
-            return;
+        match full {
+            true => self.dropped(index),
+            false => self.append(index, qos, retain, subscription_ids, fan),
         }
+    }
+
+    /// The same, however full the queue is.
+    pub(crate) fn append(
+        &mut self,
+        index: u32,
+        qos: QoS,
+        retain: bool,
+        subscription_ids: Option<Rc<[u32]>>,
+        fan: &mut Fan<'_>,
+    ) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
         let message = fan.message();
         let (mut seq, mut after) = (0, 0);
         if qos != QoS::AtMostOnce {
@@ -327,6 +344,12 @@ impl Broker {
                 continue;
             }
             let Some(front) = session.sending.queue.front() else { return };
+            if self.hold.on && must_wait(&*self.authorizer, front) {
+                if !self.park_front(index) {
+                    return;
+                }
+                continue;
+            }
             let qos = front.delivery.qos;
             if front.after > durable
                 || qos != QoS::AtMostOnce
@@ -405,6 +428,17 @@ impl Broker {
                 self.acknowledge(index, after, 0, AckKind::PubRel, packet_id(seq), Default::default());
             }
             Stage::Sent => {
+                if self.hold.on
+                    && let Some(delivery) = &slot.delivery
+                    && self.authorizer.watch(delivery.message.topic()).contains(Watch::DELAY)
+                {
+                    link.resend_at += 1;
+                    let parked = self.park_slot(index, seq);
+                    if let Some(link) = self.link_mut(index).filter(|_| !parked) {
+                        link.resend_at = seq;
+                    }
+                    return parked;
+                }
                 if link.unacked >= link.window_max {
                     return false;
                 }

@@ -22,6 +22,7 @@ mod close;
 mod connect;
 mod deliver;
 mod flows;
+mod freeze;
 mod journal;
 mod limits;
 mod link;

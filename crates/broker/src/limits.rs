@@ -33,6 +33,10 @@ pub struct Limits {
     pub queue_bytes_max: usize,
     /// Most bytes queued for all sessions of this shard.
     pub queue_bytes_total_max: usize,
+    /// Most publishes to frozen topics of this shard's clients that wait for the end of the freeze.
+    pub held_messages_max: usize,
+    /// Most bytes of them.
+    pub held_bytes_max: usize,
     /// Most unacknowledged QoS 1 and 2 messages that are sent to a client; an MQTT 5.0 client may ask for fewer.
     pub inflight_max: u16,
     /// Most unacknowledged QoS 1 and 2 messages that a client may send: Receive Maximum.
@@ -74,6 +78,8 @@ impl Default for Limits {
             queue_messages_max: 100_000,
             queue_bytes_max: 64 << 20,
             queue_bytes_total_max: 2 << 30,
+            held_messages_max: 100_000,
+            held_bytes_max: 64 << 20,
             inflight_max: 1024,
             receive_max: 1024,
             topic_alias_max: 64,

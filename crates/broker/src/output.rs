@@ -139,6 +139,10 @@ pub struct Stats {
     pub queued: u64,
     /// Bytes queued.
     pub queued_bytes: u64,
+    /// Messages that wait because their topic is frozen.
+    pub held: u64,
+    /// Bytes of them.
+    pub held_bytes: u64,
     /// Control packets received.
     pub packets_received: u64,
     /// Control packets sent.
@@ -165,6 +169,8 @@ pub struct Stats {
     pub denied: u64,
     /// Publishes refused by the meter.
     pub publish_limited: u64,
+    /// Publishes and wills refused because their topic is frozen.
+    pub publish_frozen: u64,
     /// Sessions that expired.
     pub sessions_expired: u64,
     /// Takeovers.

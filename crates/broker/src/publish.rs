@@ -77,18 +77,9 @@ impl Broker {
             self.refused_publish(index, topic, Refusal::AccessRule);
             return self.answer_publish(index, &publish, ReasonCode::NOT_AUTHORIZED);
         }
-        if route.watch.contains(Watch::CONTROL) {
-            return self.take_control(now, index, &publish, &route);
+        if route.watch.is_special() && self.handle_special(now, index, &publish, &route) {
+            return;
         }
-        if self.recording.refusing && route.watch.contains(Watch::RECORD) {
-            return self.refuse_unrecorded(now, index, &publish, topic);
-        }
-        if publish.retain
-            && let Some(reason) = self.retain_refusal(index, topic, &publish)
-        {
-            return self.answer_publish(index, &publish, reason);
-        }
-        self.count_flow(now, index, &publish);
         let mut buffer = std::mem::take(&mut self.scratch);
         let forward = if publish.properties.forward_is_whole() {
             publish.properties.raw()
@@ -106,13 +97,35 @@ impl Broker {
             expires_ms: publish.expiry_s.map(|s| now.mono_ms + s as u64 * 1000),
             record: 0,
         };
-        self.accept(now, index, &publish, parts, &route);
+        self.pass_on(now, index, &publish, parts, &route);
         self.scratch = buffer;
+    }
+
+    /// Takes a publish that may be made, unless it cannot be recorded or retained as it must.
+    #[inline]
+    pub(crate) fn pass_on(
+        &mut self,
+        now: Now,
+        index: u32,
+        publish: &Publish<'_>,
+        parts: Parts<'_>,
+        route: &Route,
+    ) {
+        if self.recording.refusing && route.watch.contains(Watch::RECORD) {
+            return self.refuse_unrecorded(now, index, publish, parts.topic);
+        }
+        if publish.retain
+            && let Some(reason) = self.retain_refusal(index, parts.topic, publish)
+        {
+            return self.answer_publish(index, publish, reason);
+        }
+        self.count_flow(now, index, publish);
+        self.accept(now, index, publish, parts, route);
     }
 
     /// The route of a topic, remembered by the link with what it learns of the session's rights.
     #[inline(never)]
-    fn look_up(&mut self, index: u32, topic: &str) -> (Rc<Route>, Permit) {
+    pub(crate) fn look_up(&mut self, index: u32, topic: &str) -> (Rc<Route>, Permit) {
         let route = self.route(topic);
         self.hand_over_flow(index);
         let permit = Permit::default();
@@ -150,14 +163,9 @@ impl Broker {
         if verdict == Verdict::Pass || verdict == Verdict::Refuse && known {
             return true;
         }
-        link.limited += 1;
-        // One event for the first, then for every doubling: a flood of publishes is no flood of events.
-        let tell = link.limited.is_power_of_two();
         let silent = session.version == Version::V311 && publish.qos != QoS::AtMostOnce;
         self.stats.publish_limited += 1;
-        if tell {
-            self.refused_publish_event(index, &route.topic, Refusal::PublishRate);
-        }
+        self.tell_limited(index, &route.topic, Refusal::PublishRate);
         match verdict {
             Verdict::Refuse if !silent => self.answer_publish(index, publish, ReasonCode::QUOTA_EXCEEDED),
             _ => {
@@ -168,9 +176,19 @@ impl Broker {
         false
     }
 
+    /// Tells of a publish that is too much, or to a frozen topic. One event for the first of a connection, then for every
+    /// doubling: a flood of publishes is no flood of events.
+    pub(crate) fn tell_limited(&mut self, index: u32, topic: &str, why: Refusal) {
+        let Some(link) = self.link_mut(index) else { return };
+        link.limited += 1;
+        if link.limited.is_power_of_two() {
+            self.refused_publish_event(index, topic, why);
+        }
+    }
+
     /// Counts an accepted publish with the topic that the link remembers, which is its topic.
     #[inline(always)]
-    fn count_flow(&mut self, now: Now, index: u32, publish: &Publish<'_>) {
+    pub(crate) fn count_flow(&mut self, now: Now, index: u32, publish: &Publish<'_>) {
         let Some(memo) = self.link_mut(index).and_then(|link| link.memo.as_mut()) else { return };
         memo.counts.count(now.mono_ms, publish.qos, publish.retain, publish.payload.len());
     }
@@ -361,6 +379,7 @@ impl Broker {
 
     /// Hands the message to all of this shard who get it.
     pub(crate) fn fan_out(&mut self, now: Now, route: &Route, fan: &mut Fan<'_>) {
+        fan.waits = route.watch.contains(Watch::DELAY);
         self.work += route.targets.len() as u64;
         for target in &route.targets {
             self.deliver(now, target, fan);
@@ -411,20 +430,20 @@ impl Broker {
         })
     }
 
-    /// Publishes a message of the broker's own: a will or `$SYS`. A will comes with whose it is, and whether it may have been
-    /// published before; it is journaled if it must be. With an origin no shard takes it twice, and the answer tells whom to
+    /// Publishes a message that no connected client has just sent: a will, what waited for its client's topic and not for its
+    /// client, or `$SYS`, which is nobody's. A client's is journaled if it must be. With an origin no shard takes it twice, and the answer tells whom to
     /// wait for.
     pub(crate) fn publish_own(
         &mut self,
         now: Now,
         mut parts: Parts<'_>,
-        will: Option<(&Principal, bool)>,
+        by: Option<By<'_>>,
         origin: Option<Origin>,
     ) -> Asked {
-        let durable = will.is_some();
+        let durable = by.is_some();
         let route = self.route(parts.topic);
-        if let Some((who, duplicate)) = will.filter(|_| route.watch.is_watched()) {
-            let seen = Seen { duplicate, will: true };
+        if let Some(By { who, again, will }) = by.filter(|_| route.watch.is_watched()) {
+            let seen = Seen { duplicate: again, will };
             parts.record = self.observe(now, route.watch, who, &parts, seen);
         }
         if route.watch.contains(Watch::CONTROL) {
@@ -432,7 +451,7 @@ impl Broker {
         }
         let mut fan = Fan::new(parts, None, self.buffers.pop().unwrap_or_default());
         let stamp = parts.retain.then(|| self.next_stamp(now));
-        fan.author = will.filter(|_| stamp.is_some()).map(|(who, _)| Box::new(who.clone()));
+        fan.author = by.filter(|_| stamp.is_some()).map(|by| Box::new(by.who.clone()));
         let known = origin.and_then(|origin| Some(self.taken.get(origin, 0)?.members.clone()));
         match known {
             Some(members) => fan.shared = members,
@@ -479,6 +498,7 @@ impl Broker {
             true => self.authorizer.watch(topic) | Watch::CONTROL,
             false => self.authorizer.watch(topic),
         };
+        let muted = watch.contains(Watch::MUTE);
         let mut route = Route {
             topic: topic.into(),
             watch,
@@ -492,7 +512,9 @@ impl Broker {
         };
         let (mut nodes, mut entries) = (0, Vec::new());
         let mut ids = Vec::new();
-        self.trie.matches(topic, |id| ids.push(id));
+        if !muted {
+            self.trie.matches(topic, |id| ids.push(id));
+        }
         self.work += ids.len() as u64;
         for id in ids {
             nodes += usize::from(!self.trie.entries(id).is_empty());
@@ -537,6 +559,15 @@ impl Broker {
 /// `$CONTROL` is not among them: publishes there are for the server, see [`Watch::CONTROL`].
 pub(crate) fn is_reserved(topic: &str) -> bool {
     matches!(ravelin_mqtt::levels(topic).next(), Some("$SYS" | "$share"))
+}
+
+/// Whose a message is that no connected client has just sent.
+#[derive(Clone, Copy)]
+pub(crate) struct By<'a> {
+    pub who: &'a Principal,
+    /// It may have been published before.
+    pub again: bool,
+    pub will: bool,
 }
 
 /// Sister shards that were asked to say when they have a message.

@@ -9,9 +9,10 @@ use crate::journal::Kind;
 use crate::message::{Message, Parts};
 use crate::sending::Stage;
 use crate::{Authorizer, Broker, Now, Publishing};
-use ravelin_event::{Event, Refusal};
+use ravelin_event::{Event, Principal, Refusal};
 use ravelin_mqtt::QoS;
 use std::rc::Rc;
+use std::sync::Arc;
 
 impl Broker {
     /// New access rules: what is no longer allowed ends at once.
@@ -23,6 +24,17 @@ impl Broker {
             // What went has made room.
             self.pump(now, index);
         }
+        self.thaw(now);
+    }
+
+    /// The same where only the rights of some clients have changed: nobody else is looked at.
+    pub fn set_authorizer_for(&mut self, now: Now, authorizer: Rc<dyn Authorizer>, client_ids: &[Arc<str>]) {
+        self.authorizer = authorizer;
+        self.generation += 1;
+        for index in client_ids.iter().filter_map(|id| self.sessions.find(id)).collect::<Vec<_>>() {
+            self.drop_forbidden(index);
+            self.pump(now, index);
+        }
     }
 
     /// Ends what the access rules no longer allow to a session.
@@ -32,8 +44,16 @@ impl Broker {
         if let Some(link) = self.link_mut(index) {
             link.memo = None;
         }
-        let dropped = self.drop_forbidden_window(index) + self.drop_forbidden_queue(index);
+        let authorizer = self.authorizer.clone();
+        self.drop_deliveries(index, &move |who, topic| !authorizer.may_receive(who, topic));
         self.drop_forbidden_will(index);
+    }
+
+    /// Withdraws what waits for a session or is not acknowledged, and `denied` to it.
+    pub(crate) fn drop_deliveries(&mut self, index: u32, denied: &dyn Fn(&Principal, &str) -> bool) {
+        let dropped = self.drop_forbidden_window(index, denied)
+            + self.drop_forbidden_queue(index, denied)
+            + self.drop_parked(index, denied);
         if dropped == 0 {
             return;
         }
@@ -59,7 +79,7 @@ impl Broker {
     }
 
     /// Messages that were sent and are not acknowledged are not sent again. Returns how many.
-    fn drop_forbidden_window(&mut self, index: u32) -> u64 {
+    fn drop_forbidden_window(&mut self, index: u32, denied: &dyn Fn(&Principal, &str) -> bool) -> u64 {
         let Some(session) = self.sessions.get_mut(index) else { return 0 };
         let (uid, durable) = (session.uid, session.durable);
         let (mut gone, mut released, mut dropped) = (Vec::new(), Vec::new(), 0);
@@ -67,7 +87,7 @@ impl Broker {
             let Some(delivery) = slot.delivery.as_ref().filter(|_| slot.stage == Stage::Sent) else {
                 continue;
             };
-            if self.authorizer.may_receive(&session.who, delivery.message.topic()) {
+            if !denied(&session.who, delivery.message.topic()) {
                 continue;
             }
             slot.delivery = None;
@@ -103,8 +123,7 @@ impl Broker {
         dropped
     }
 
-    fn drop_forbidden_queue(&mut self, index: u32) -> u64 {
-        let authorizer = self.authorizer.clone();
+    fn drop_forbidden_queue(&mut self, index: u32, denied: &dyn Fn(&Principal, &str) -> bool) -> u64 {
         let Some(session) = self.sessions.get_mut(index) else { return 0 };
         let (who, uid, durable) = (&session.who, session.uid, session.durable);
         let (mut gone, mut released) = (Vec::new(), Vec::new());
@@ -113,7 +132,7 @@ impl Broker {
         let nothing = std::cell::OnceCell::new();
         let (mut bytes, mut count, mut dropped) = (0, 0, 0);
         sending.queue.retain_mut(|queued| {
-            if queued.released || authorizer.may_receive(who, queued.delivery.message.topic()) {
+            if queued.released || !denied(who, queued.delivery.message.topic()) {
                 return true;
             }
             dropped += 1;
@@ -167,7 +186,7 @@ impl Broker {
         }
     }
 
-    fn journal_sent(&mut self, kind: Kind, uid: u64, seq: u64) {
+    pub(crate) fn journal_sent(&mut self, kind: Kind, uid: u64, seq: u64) {
         self.journal.record(kind, |record| {
             record.int(uid);
             record.int(seq);

@@ -8,7 +8,7 @@ use crate::journal::{Kind, Reader, Writer};
 use crate::publish::Asked;
 use crate::share::{Member, Waiter};
 use crate::taken::{Origin, Part};
-use crate::{Broker, Now, Output, RestoreError, ShardMessage};
+use crate::{Broker, Now, Output, RestoreError, ShardMessage, Watch};
 use ravelin_mqtt::QoS;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -446,7 +446,10 @@ impl Broker {
             return Ok(());
         }
         let mut fan = Fan::new(parts, None, self.buffers.pop().unwrap_or_default());
-        let found = self.sessions.find_uid(uid).filter(|index| {
+        let watch = if self.hold.on { self.authorizer.watch(parts.topic) } else { Watch::NONE };
+        fan.waits = watch.contains(Watch::DELAY);
+        let found = self.sessions.find_uid(uid).filter(|_| !watch.contains(Watch::MUTE));
+        let found = found.filter(|index| {
             let session = self.sessions.get(*index);
             session.is_some_and(|session| self.authorizer.may_receive(&session.who, parts.topic))
         });

@@ -85,6 +85,9 @@ impl Broker {
             None => self.trie.find(filter).is_some_and(|node| session.subscriptions.get(node).is_some()),
         };
         let no_group = shared.is_some() && self.groups.refuses(filter, self.limits.shared_groups_max);
+        if !exists && !self.authorizer.may_subscribe_anew(&session.who, &what) {
+            return Err((ReasonCode::NOT_AUTHORIZED, Refusal::Posture));
+        }
         if (full || no_group) && !exists {
             return Err((ReasonCode::QUOTA_EXCEEDED, Refusal::TooManySubscriptions));
         }

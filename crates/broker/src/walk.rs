@@ -6,7 +6,7 @@
 
 use crate::deliver::Fan;
 use crate::message::Message;
-use crate::{Broker, Now};
+use crate::{Broker, Now, Watch};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use ravelin_mqtt::{QoS, SubscribeOptions};
@@ -113,29 +113,46 @@ impl Broker {
             self.dropped(index);
         }
         let ids = (id != 0).then(|| Rc::from([id]));
+        let filter: Rc<str> = filter.into();
         for message in found {
-            let Some(session) = self.sessions.get(index) else { return };
-            if message.parts().expiry_left_s(now).is_err()
-                || !self.authorizer.may_receive(&session.who, message.topic())
-                || self.is_disowned(&message)
-            {
+            if self.hold.on && self.authorizer.watch(message.topic()).contains(Watch::WITHHOLD) {
+                self.owe_withheld(index, &filter, message.topic(), options.qos, id);
                 continue;
             }
-            let qos = message.qos.min(options.qos);
-            let mut fan = Fan::new(message.parts(), None, self.buffers.pop().unwrap_or_default());
-            fan.message = Some(message.clone());
-            // MQTT-3.3.1-8: RETAIN is 1 in what a new subscription gets.
-            if session.durable && qos != QoS::AtMostOnce || self.must_queue(index) {
-                self.enqueue(index, qos, true, ids.clone(), &mut fan);
-            } else {
-                self.deliver_to(now, index, qos, true, ids.clone(), &mut fan);
-            }
-            if !fan.durable.is_empty() {
-                self.journal_published(now, &mut fan, None, 0, None);
-            }
-            self.recycle(fan.take_buffer());
+            self.send_one_retained(now, index, &message, options.qos, ids.clone());
         }
         self.pump(now, index);
+    }
+
+    /// Sends a retained message to a new subscription that may have it.
+    pub(crate) fn send_one_retained(
+        &mut self,
+        now: Now,
+        index: u32,
+        message: &Rc<Message>,
+        qos: QoS,
+        ids: Option<Rc<[u32]>>,
+    ) {
+        let Some(session) = self.sessions.get(index) else { return };
+        if message.parts().expiry_left_s(now).is_err()
+            || !self.authorizer.may_receive(&session.who, message.topic())
+            || self.is_disowned(message)
+        {
+            return;
+        }
+        let qos = message.qos.min(qos);
+        let mut fan = Fan::new(message.parts(), None, self.buffers.pop().unwrap_or_default());
+        fan.message = Some(message.clone());
+        // MQTT-3.3.1-8: RETAIN is 1 in what a new subscription gets.
+        if session.durable && qos != QoS::AtMostOnce || self.must_queue(index) {
+            self.enqueue(index, qos, true, ids, &mut fan);
+        } else {
+            self.deliver_to(now, index, qos, true, ids, &mut fan);
+        }
+        if !fan.durable.is_empty() {
+            self.journal_published(now, &mut fan, None, 0, None);
+        }
+        self.recycle(fan.take_buffer());
     }
 
     /// How many messages a session can take, at most.

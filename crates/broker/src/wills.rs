@@ -3,6 +3,7 @@
 
 use crate::journal::{Kind, Reader};
 use crate::message::Parts;
+use crate::publish::By;
 use crate::restore::read_will;
 use crate::session::StoredWill;
 use crate::share::Waiter;
@@ -48,25 +49,27 @@ impl Broker {
 
     /// `again`: an earlier process has published it, and may not have come far.
     pub(crate) fn send_will(&mut self, now: Now, published: Published, again: bool) {
+        let published = match self.hold.on {
+            true => match self.freezes_will(now, published, again) {
+                Ok(()) => return,
+                Err(published) => published,
+            },
+            false => published,
+        };
         let Published { who, will, .. } = &published;
         let (client_id, message) = (who.client_id.to_string(), will.message.clone());
         // Rights may have changed since CONNECT.
         let what = Publishing { topic: message.topic(), qos: message.qos, retain: message.retain };
         if !self.authorizer.may_publish(who, &what) {
             self.stats.denied += 1;
-            self.outputs.push_back(crate::Output::Event(Event::PublishRefused {
-                client_id,
-                identity: who.identity.as_deref().map(str::to_owned),
-                address: who.address,
-                topic: message.topic().to_owned(),
-                why: Refusal::AccessRule,
-            }));
+            self.refuse_will(&published, Refusal::AccessRule);
             return self.will_done(&published, again);
         }
         let expires_ms = will.expiry_s.map(|s| now.mono_ms + s as u64 * 1000);
         let parts = Parts { expires_ms, ..message.parts() };
         self.event(Event::WillPublished { client_id, topic: message.topic().to_owned() });
-        let asked = self.publish_own(now, parts, Some((who, again)), Some(published.origin()));
+        let asked =
+            self.publish_own(now, parts, Some(By { who, again, will: true }), Some(published.origin()));
         if asked.shards == 0 {
             return self.will_done(&published, again);
         }
@@ -85,8 +88,19 @@ impl Broker {
         }
     }
 
+    pub(crate) fn refuse_will(&mut self, published: &Published, why: Refusal) {
+        let who = &published.who;
+        self.outputs.push_back(crate::Output::Event(Event::PublishRefused {
+            client_id: who.client_id.to_string(),
+            identity: who.identity.as_deref().map(str::to_owned),
+            address: who.address,
+            topic: published.will.message.topic().to_owned(),
+            why,
+        }));
+    }
+
     /// ... or nobody does. `named`: the journal knows it by its name.
-    fn will_done(&mut self, published: &Published, named: bool) {
+    pub(crate) fn will_done(&mut self, published: &Published, named: bool) {
         if self.taken.release(published.origin()).is_some() || named {
             self.journal_released(published.origin());
         }

@@ -48,6 +48,10 @@ pub enum Refusal {
     BadAuthenticationMethod,
     /// An access rule (or the absence of one) forbids it.
     AccessRule,
+    /// The topic is frozen.
+    Frozen,
+    /// The posture of the node closes it.
+    Posture,
     /// The client publishes more than its limits allow.
     PublishRate,
     /// The device was retired, or reported as lost.

@@ -89,6 +89,22 @@ impl Admissions {
     }
 }
 
+/// Devices, by either of their names. Cheap to ask, not to make.
+#[derive(Clone, Debug, Default)]
+pub struct Known(HashSet<Key, FixedState>);
+
+impl Known {
+    pub(crate) fn new(keys: impl Iterator<Item = Key>) -> Known {
+        Known(keys.collect())
+    }
+
+    /// Whether a client is one of them: by its identity, if it has proven one, or by its Client Identifier.
+    pub fn contains(&self, client_id: &str, identity: Option<&str>) -> bool {
+        identity.is_some_and(|identity| self.0.contains(&Key::identity(identity)))
+            || self.0.contains(&Key::client(client_id))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

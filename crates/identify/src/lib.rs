@@ -29,7 +29,7 @@ mod settings;
 mod time;
 mod topics;
 
-pub use admission::{Admission, Admissions};
+pub use admission::{Admission, Admissions, Known};
 pub use certificate::{CertificateFacts, CertificateView, KeyKind};
 pub use crypto::HandshakeView;
 pub use declared::{Criticality, Declared, Difference, Mismatch};

@@ -24,6 +24,7 @@ mod policy;
 pub mod proxy;
 mod rates;
 mod reload;
+mod restrictions;
 mod sandbox;
 mod shard;
 mod signals;

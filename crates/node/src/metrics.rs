@@ -114,6 +114,8 @@ fn add_stats(total: &mut Stats, part: &Stats) {
         shared_subscriptions,
         queued,
         queued_bytes,
+        held,
+        held_bytes,
         packets_received,
         packets_sent,
         bytes_received,
@@ -127,6 +129,7 @@ fn add_stats(total: &mut Stats, part: &Stats) {
         publish_undeliverable,
         denied,
         publish_limited,
+        publish_frozen,
         sessions_expired,
         takeovers,
     );

@@ -157,6 +157,7 @@ impl Node {
             devices,
             pressure: Arc::clone(&pressure),
             drills: Default::default(),
+            serving: Default::default(),
         }));
         sink.set_watch(Arc::clone(&control.0.watch));
         let records = control.records().start(|wake| store.producer(shards, wake).map_err(Error::from))?;
@@ -171,6 +172,7 @@ impl Node {
             let _ = shard.begin.send(Begin { producer, bound, policy, recorder });
             threads.push(shard.thread);
         }
+        control.0.serving.begin();
         let watch = (control.0.watch).start("ravelin-watch", WATCH_REST, move || clock.now());
         let watch = watch.map_err(Error::system("start the thread that watches"))?;
         let memory = MemoryThread::start(Told {
@@ -275,7 +277,8 @@ impl Node {
             control.emit(Event::StoreKeyRotated { key: key.to_string() });
         }
         control.0.keys.staple(&mut files.listeners);
-        control.lock_ladder().set_limits(reload::ladder_limits(&config.limits));
+        let stage = config.restrict.stage(control.posture());
+        control.lock_ladder().set_limits(reload::ladder_limits(&reload::stricter(&config.limits, stage)));
         control.0.pressure.set_ceiling(reload::memory_max(&config.limits));
         control.0.sink.set_level(config.log.level);
         control.reload_policy(&config.directory.administrators, |policy| {

@@ -2,6 +2,7 @@
 
 use crate::config::{Ages, ListenerFiles, Network};
 use crate::rates::Rates;
+use crate::restrictions::Restrictions;
 use crate::ws::handshake::Rules;
 use ravelin_broker::{Authorizer, Publishing, Subscribing, Watch};
 use ravelin_event::Principal;
@@ -36,13 +37,16 @@ pub(crate) struct Programme {
     pub admissions: Admissions,
     /// Identities, groups, roles.
     pub directory: Directory,
+    /// What is taken from clients for a time.
+    pub restrictions: Restrictions,
 }
 
 impl Policy {
     /// What clients may do, by the access rules and the directory together.
     pub fn rights(&self) -> ravelin_protect::Rights {
         let directory = self.programme.directory.clone();
-        ravelin_protect::Rights { access: Arc::clone(&self.access), directory }
+        let restraints = self.programme.restrictions.restraints().clone();
+        ravelin_protect::Rights { access: Arc::clone(&self.access), directory, restraints }
     }
 
     /// Goes by another directory: whom it knows, and what they may do.
@@ -55,6 +59,8 @@ impl Policy {
 /// What a listener demands and offers.
 #[derive(Clone)]
 pub(crate) struct Entrance {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
     pub files: Option<ListenerFiles>,
     pub ages: Ages,
     pub listener: ListenerPolicy,
@@ -97,11 +103,13 @@ impl Watches {
 pub(crate) struct Rights {
     rights: ravelin_protect::Rights,
     watches: Watches,
+    restrictions: Restrictions,
 }
 
 impl Rights {
     pub fn of(policy: &Policy) -> Rights {
-        Rights { rights: policy.rights(), watches: policy.watches.clone() }
+        let restrictions = policy.programme.restrictions.clone();
+        Rights { rights: policy.rights(), watches: policy.watches.clone(), restrictions }
     }
 }
 
@@ -125,6 +133,19 @@ impl Authorizer for Rights {
     }
 
     fn watch(&self, topic: &str) -> Watch {
-        self.watches.of(topic)
+        self.watches.of(topic) | self.restrictions.watch(topic)
+    }
+
+    fn freezes(&self) -> bool {
+        self.restrictions.freezes()
+    }
+
+    fn may_subscribe_anew(&self, who: &Principal, what: &Subscribing<'_>) -> bool {
+        let is_refused = self.restrictions.stage().is_some_and(|stage| stage.refuse_multi_level);
+        if !is_refused || !what.filter.ends_with('#') {
+            return true;
+        }
+        let class = who.class.as_deref().and_then(|name| self.rights.directory.class(name));
+        class.is_some_and(|class| class.never_cut)
     }
 }

@@ -5,7 +5,7 @@
 
 use ravelin_event::Principal;
 use ravelin_protect::address_key;
-use ravelin_protect::rates::{Bucket, Measure, RateRule, RateScope};
+use ravelin_protect::rates::{Bucket, Excess, Measure, RateRule, RateScope, Windows};
 use ravelin_protect::table::Table;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +36,35 @@ enum Sharer {
 pub(crate) struct Shared {
     rule: u16,
     buckets: Box<[Bucket]>,
+}
+
+/// A rate of one client by an order. What was taken counts for as long as the order is in force, however often it
+/// reconnects.
+pub(crate) struct Throttle {
+    order: u64,
+    messages_per_s: u32,
+    pub rule: RateRule,
+    pub shared: Shared,
+}
+
+impl Throttle {
+    /// `None`: nothing would come through.
+    pub fn new(order: u64, client_id: &Arc<str>, messages_per_s: u32) -> Option<Throttle> {
+        let windows = Windows::parse([format!("{messages_per_s}/s").as_str()]).ok()?;
+        let rule = RateRule {
+            name: format!("order {order}").into(),
+            scope: RateScope::Client,
+            of: Some(client_id.clone()),
+            limits: vec![(Measure::Messages, windows)],
+            on_exceed: Excess::Delay,
+        };
+        Some(Throttle { order, messages_per_s, shared: Shared::new(0, &rule), rule })
+    }
+
+    /// Whether it is that order's.
+    pub fn is(&self, order: u64, messages_per_s: u32) -> bool {
+        (self.order, self.messages_per_s) == (order, messages_per_s)
+    }
 }
 
 /// Of one rule.
@@ -189,7 +218,6 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ravelin_protect::rates::{Excess, Windows};
 
     fn rule(scope: RateScope, of: Option<&str>, messages: &str) -> RateRule {
         RateRule {

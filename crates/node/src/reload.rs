@@ -1,6 +1,6 @@
 //! From a configuration and its files to what the shards go by.
 
-use crate::config::{Config, Files, Limits, Listener, MemoryMax, RecordConfig};
+use crate::config::{Config, Files, Limits, Listener, MemoryMax, Rate, RecordConfig, Stage};
 use crate::ladder::LadderLimits;
 use crate::memory;
 use crate::policy::{Entrance, Policy, Programme, ShellLimits, Watches};
@@ -9,6 +9,7 @@ use crate::ws::handshake::Rules;
 use ravelin_broker::Watch;
 use ravelin_mqtt::DecodeLimits;
 use ravelin_protect::LockoutLimits;
+use ravelin_protect::rates::RateRule;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +23,9 @@ pub(crate) fn policy(
     programme: Programme,
     before: Option<&Arc<Rates>>,
 ) -> Policy {
-    let names = config.listeners.iter().map(|listener| listener.name.as_str().into()).collect();
     let Files { authenticator, access, listeners, .. } = files;
     let entrances = config.listeners.iter().zip(listeners).map(|(listener, files)| Entrance {
+        name: listener.name.as_str().into(),
         files,
         ages: listener.ages,
         listener: listener.policy,
@@ -36,7 +37,9 @@ pub(crate) fn policy(
         proxies: listener.proxy_trusted.clone(),
         connections_max: listener.connections_max.map_or(0, narrow),
     });
-    let rates = Rates::new(&config.rates, names, before);
+    let restrictions = programme.restrictions.with_settings(Arc::clone(&config.restrict));
+    let programme = Programme { restrictions, ..programme };
+    let rates = rates(config, programme.restrictions.stage(), before);
     Policy {
         authenticator,
         access: Arc::new(access.with_clock(programme.directory.usage_clock().clone())),
@@ -46,6 +49,47 @@ pub(crate) fn policy(
         watches: watches(config, rates.as_ref()),
         rates,
         programme,
+    }
+}
+
+/// The rates of a configuration, as the posture has them.
+pub(crate) fn rates(
+    config: &Config,
+    stage: Option<&Stage>,
+    before: Option<&Arc<Rates>>,
+) -> Option<Arc<Rates>> {
+    let names = config.listeners.iter().map(|listener| listener.name.as_str().into()).collect();
+    let divisor = stage.map_or(1, |stage| stage.divide);
+    let divided = |rule: &RateRule| {
+        let limits =
+            rule.limits.iter().map(|(measure, windows)| (*measure, windows.divided(divisor))).collect();
+        RateRule { limits, ..rule.clone() }
+    };
+    match divisor {
+        1 => Rates::new(&config.rates, names, before),
+        _ => Rates::new(&config.rates.iter().map(divided).collect::<Vec<_>>(), names, before),
+    }
+}
+
+/// The limits on new connections, as the posture has them. Those that are connected stay.
+pub(crate) fn stricter(limits: &Limits, stage: Option<&Stage>) -> Limits {
+    let Some(stage) = stage else { return limits.clone() };
+    let part = |count: u64| (count / stage.divide.max(1)).max(1);
+    let slower = |rate: Rate| Rate { events: part(rate.events), ..rate };
+    let longer = |pause: Duration| pause * u32::try_from(stage.pause_factor).unwrap_or(1);
+    Limits {
+        connections_max: part(limits.connections_max),
+        connections_per_address_max: part(limits.connections_per_address_max),
+        connection_rate: slower(limits.connection_rate),
+        connection_burst: part(limits.connection_burst),
+        connection_rate_per_address: slower(limits.connection_rate_per_address),
+        connection_burst_per_address: part(limits.connection_burst_per_address),
+        pre_auth_max: part(limits.pre_auth_max),
+        pre_auth_per_address_max: part(limits.pre_auth_per_address_max),
+        lockout_pause: longer(limits.lockout_pause),
+        lockout_pause_max: longer(limits.lockout_pause_max),
+        lockout_pause_known_max: longer(limits.lockout_pause_known_max),
+        ..limits.clone()
     }
 }
 
@@ -126,6 +170,8 @@ pub(crate) fn core_limits(limits: &Limits, shards: usize) -> ravelin_broker::Lim
         queue_messages_max: size(limits.queue_messages_max),
         queue_bytes_max: size(limits.queue_bytes_max),
         queue_bytes_total_max: share(limits.queue_bytes_total_max),
+        held_messages_max: share(limits.held_messages_max),
+        held_bytes_max: share(limits.held_bytes_max),
         inflight_max: narrow(limits.inflight_max),
         receive_max: narrow(limits.receive_max),
         topic_alias_max: narrow(limits.topic_alias_max),

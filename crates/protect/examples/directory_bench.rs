@@ -42,7 +42,11 @@ fn measure(name: &str, roles: Vec<Vec<Rule>>, topic: &str) {
     edit.create_identity(dms).expect("an identity");
     let (directory, _) = edit.finish().expect("a directory");
     directory.usage_clock().set(1);
-    let rights = Rights { access: Arc::new(AccessRules::deny_everything()), directory };
+    let rights = Rights {
+        access: Arc::new(AccessRules::deny_everything()),
+        directory,
+        restraints: Default::default(),
+    };
     let who = Principal { identity: Some("dms".into()), ..Principal::anonymous("dms") };
     let action = |topic| Action::Publish { topic, qos: 0, retain: false };
     assert!(rights.may(&who, action(topic)));

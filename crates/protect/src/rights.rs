@@ -1,6 +1,6 @@
 //! What a client may do, by the access-rules file and the directory together.
 //!
-//! In this order:
+//! What is taken from a client for a time ([`crate::restraints`]) it has not, whatever rules say. Else, in this order:
 //! 1. a denial in the file holds, whatever the directory says;
 //! 2. what a rule of the directory says holds (and that an identity is disabled, or that a topic is for administrators);
 //! 3. what a rule of the file allows is allowed;
@@ -9,6 +9,7 @@
 
 use crate::access::{self, AccessRules};
 use crate::directory::{Action, Directory, Step};
+use crate::restraints::Restraints;
 use ravelin_event::Principal;
 use serde::Serialize;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct Rights {
     pub access: Arc<AccessRules>,
     /// The directory.
     pub directory: Directory,
+    /// What is taken from clients for a time. It only takes.
+    pub restraints: Restraints,
 }
 
 /// A decision with all its reasons.
@@ -50,6 +53,9 @@ enum File {
 impl Rights {
     /// Whether `who` may do that. Nothing is allocated.
     pub fn may(&self, who: &Principal, action: Action<'_>) -> bool {
+        if self.restraints.denies(who, action, &self.directory).is_some() {
+            return false;
+        }
         let file = self.file(who, action);
         if file == File::Denies {
             return false;
@@ -117,6 +123,12 @@ impl Rights {
                     first.outcome = "allows".into();
                 }
             }
+        }
+        if let Some(restraint) = self.restraints.denies(who, action, &self.directory) {
+            allowed = false;
+            steps.iter_mut().for_each(|step| step.decides = false);
+            let (what, outcome) = (restraint.to_string(), "denies, whatever rules say".into());
+            steps.push(Step { source: "restraint", role: None, group: None, what, outcome, decides: true });
         }
         Explanation {
             allowed,

@@ -360,7 +360,7 @@ fn file_and_directory_go_together() {
         ))?;
         edit.create_identity(identity("u", &[("r", 0)], &[]))
     });
-    let rights = Rights { access: Arc::new(access), directory };
+    let rights = Rights { access: Arc::new(access), directory, restraints: Default::default() };
     let u = who("c", Some("u"));
     for (topic, allowed) in [
         ("a/deny", false),

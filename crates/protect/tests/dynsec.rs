@@ -519,7 +519,11 @@ fn unused_grants_and_whom_new_rules_would_refuse() {
     let access =
         AccessRules::parse("user u\ntopic write filed\ntopic filed-too\ntopic deny never\n", "test").unwrap();
     let access = access.with_clock(desk.directory.usage_clock().clone());
-    let rights = Rights { access: Arc::new(access), directory: desk.directory.clone() };
+    let rights = Rights {
+        access: Arc::new(access),
+        directory: desk.directory.clone(),
+        restraints: Default::default(),
+    };
     let mut u = Principal::anonymous("c");
     u.identity = Some("u".into());
     desk.directory.usage_clock().set(1_000);
@@ -546,7 +550,11 @@ fn unused_grants_and_whom_new_rules_would_refuse() {
     desk.done(
         json!({"command": "removeRoleACL", "rolename": "r", "acltype": "publishClientSend", "topic": "used"}),
     );
-    let new = Rights { access: Arc::new(AccessRules::deny_everything()), directory: desk.directory.clone() };
+    let new = Rights {
+        access: Arc::new(AccessRules::deny_everything()),
+        directory: desk.directory.clone(),
+        restraints: Default::default(),
+    };
     let refused = dry_run(&rights, &new, &seen, 9);
     assert!(dry_run(&new, &new, &seen, 9).is_empty(), "it is refused already");
     let told: Vec<_> = refused.iter().map(|one| (one.topic.as_str(), one.count)).collect();

@@ -9,7 +9,7 @@ mod view;
 pub use records::Write;
 pub use view::{Filter, Page, Summary};
 
-use crate::admission::Admissions;
+use crate::admission::{Admissions, Known};
 use crate::certificate::Issuance;
 use crate::crypto::Handshakes;
 use crate::declared::Register;
@@ -157,6 +157,17 @@ impl Inventory {
             refused,
             known.into_iter().flatten(),
         )
+    }
+
+    /// A snapshot of the devices that are declared.
+    pub fn declared(&self) -> Known {
+        Known::new(self.declared.keys())
+    }
+
+    /// A snapshot of the devices that were seen or are declared, and are not refused.
+    pub fn known(&self) -> Known {
+        let seen = self.devices.iter().filter(|(_, device)| !device.state.is_refused());
+        Known::new(self.declared.keys().chain(seen.map(|(key, _)| key.clone())))
     }
 
     /// Time passes: pairs of connections become findings, devices fall asleep. About once a second.

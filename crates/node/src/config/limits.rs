@@ -274,6 +274,10 @@ limits! {
     queue_bytes_max: u64 = 64 * MIB, 1024 => BYTES_MAX;
     /// Bytes that wait for all sessions.
     queue_bytes_total_max: u64 = 2048 * MIB, MIB => BYTES_MAX;
+    /// Messages to frozen topics that wait for the end of the freeze. Beyond, QoS 0 is dropped and what is above is refused.
+    held_messages_max: u64 = 100_000, 0 => COUNT_MAX;
+    /// Bytes of them.
+    held_bytes_max: u64 = 64 * MIB, 0 => BYTES_MAX;
     /// Messages that a client is sent before it has acknowledged any; an MQTT 5 client may ask for fewer.
     inflight_max: u64 = 1024, 1 => 65_535;
     /// QoS 1 and 2 messages that a client may send before they are acknowledged (Receive Maximum).

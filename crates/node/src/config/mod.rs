@@ -18,6 +18,7 @@ mod listener;
 mod rates;
 mod read;
 mod record;
+mod restrict;
 mod sandbox;
 mod sections;
 
@@ -38,6 +39,7 @@ pub use ravelin_protect::units::{
     Rate, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate,
 };
 pub use record::RecordConfig;
+pub use restrict::{RestrictConfig, Stage};
 pub use sandbox::{SandboxConfig, SandboxMode};
 
 use diagnostic::{Place, Source};
@@ -93,6 +95,8 @@ pub struct Config {
     pub inventory: InventoryConfig,
     /// Whether attacks may be rehearsed.
     pub drill: DrillConfig,
+    /// What restrictions mean here.
+    pub restrict: Arc<RestrictConfig>,
     /// What is allowed but deserves a warning: the dangerous settings.
     pub warnings: Vec<Diagnostic>,
     /// Every string of the file as a path.

@@ -5,7 +5,7 @@ use super::read::{Reader, Table};
 use super::{
     AccessConfig, AuthenticationConfig, Config, DrillConfig, Durability, Limits, LogConfig, LogFormat,
     NodeConfig, RecordConfig, SandboxConfig, StoreConfig, SysConfig, control, directory, inventory, jwt,
-    keys, listener, rates, record,
+    keys, listener, rates, record, restrict,
 };
 use ravelin_broker::SHARDS_MAX;
 use ravelin_event::Level;
@@ -104,6 +104,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
     });
     let control = root.table("control", |table| control::read(table, base));
     let inventory = inventory::read(&mut root);
+    let restrict = Arc::new(restrict::read(&mut root));
     root.finish();
 
     let complete = listeners.iter().all(Option::is_some)
@@ -128,6 +129,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         control,
         inventory,
         drill,
+        restrict,
         warnings: Vec::new(),
         mentioned: mentioned(&document, &source.name, base),
         source: source.clone(),
@@ -225,6 +227,7 @@ fn check(config: &Config, reader: &mut Reader<'_>) {
         }
     }
     inventory::check(config, reader);
+    restrict::check(config, reader);
     record::check(config, reader);
     for (key, what, help) in config.limits.contradictions() {
         reader.error_at(&format!("limits.{key}"), what, help);

@@ -118,7 +118,7 @@ impl Control {
         answers.map(|answer| answer.blocking_recv().map_err(|_| Unavailable)).collect()
     }
 
-    fn post<T: Send + 'static>(
+    pub(super) fn post<T: Send + 'static>(
         &self,
         shard: u16,
         question: impl FnOnce(&mut ShardView<'_>) -> T + Send + 'static,

@@ -91,6 +91,7 @@ pub(crate) struct Inner {
     pub keys: Keys,
     pub pressure: Arc<Pressure>,
     pub drills: drill::Drills,
+    pub serving: restrict::Serving,
 }
 
 /// What the control lane asks of the loop that runs the node.
@@ -119,7 +120,7 @@ pub struct Status {
 }
 
 /// Which parts of a policy are new, so that the shards check again only what depends on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
     /// Anything may be: certificates are verified again, users looked up, rights checked.
     Everything,
@@ -127,6 +128,12 @@ pub enum Changed {
     Trust,
     /// Who may do what, and who may be connected: not the trust in certificates.
     Rights,
+    /// Only which topics are frozen.
+    Freezes,
+    /// Only what is taken from these clients, by Client Identifier.
+    Clients(Arc<[Arc<str>]>),
+    /// Only the posture: what new connections, new subscriptions and rates meet.
+    Posture,
     /// Only what new connections and new packets meet.
     Ahead,
 }
@@ -245,7 +252,7 @@ impl Control {
         let result = change(&mut policy);
         *current = Arc::new(policy);
         for mailbox in self.0.mailboxes.iter() {
-            mailbox.order(Order::Policy(Arc::clone(&current), changed));
+            mailbox.order(Order::Policy(Arc::clone(&current), changed.clone()));
         }
         result
     }

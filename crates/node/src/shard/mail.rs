@@ -72,15 +72,25 @@ impl Shard {
     /// Goes by a new configuration. Who is connected stays, unless its certificate or its user is trusted no longer.
     fn change_policy(&mut self, policy: Arc<Policy>, changed: Changed) {
         self.policy = policy;
-        match changed {
+        let rights = || Rc::new(Rights::of(&self.policy));
+        match &changed {
             Changed::Ahead => return,
             Changed::Trust => return self.verify_again(),
+            Changed::Freezes => return self.broker.set_freezes(self.now, rights()),
+            Changed::Posture => {
+                self.broker.set_freezes(self.now, rights());
+                return self.set_rates();
+            }
+            Changed::Clients(client_ids) => {
+                self.broker.set_authorizer_for(self.now, rights(), client_ids);
+                return self.meter_again(client_ids);
+            }
             Changed::Everything | Changed::Rights => {}
         }
+        let rights = rights();
         self.set_rates();
         self.apply_limits();
-        let rights = Rights::of(&self.policy);
-        self.broker.set_authorizer(self.now, Rc::new(rights));
+        self.broker.set_authorizer(self.now, rights);
         let keys: Vec<Key> = self.conns.keys().collect();
         if changed == Changed::Everything {
             self.verify_again();

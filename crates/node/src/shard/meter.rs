@@ -4,7 +4,7 @@ use super::Shard;
 use super::slab::Key;
 use crate::memory::MemoryStage;
 use crate::policy::Policy;
-use crate::rates::{Rates, Shared};
+use crate::rates::{Rates, Shared, Throttle};
 use foldhash::HashMap;
 use ravelin_broker::{LinkId, Meter, Metered, Now, Verdict};
 use ravelin_event::{DisconnectCause, Event, Principal};
@@ -35,6 +35,7 @@ pub(super) struct RateMeter {
 
 struct Metering {
     buckets: Vec<Arc<Shared>>,
+    throttle: Option<Arc<Throttle>>,
     told_ms: u64,
 }
 
@@ -65,10 +66,22 @@ impl RateMeter {
     }
 
     /// A client has connected.
-    fn open(&self, now: Now, token: u64, who: &Principal, listener: u16, of_class: Option<&str>) {
-        let Some(rates) = &self.rates else { return };
-        let buckets = rates.of(now.mono_ms, who, listener, of_class);
-        self.conns.borrow_mut().insert(token, Metering { buckets, told_ms: 0 });
+    fn open(
+        &self,
+        now: Now,
+        token: u64,
+        who: &Principal,
+        listener: u16,
+        of_class: Option<&str>,
+        throttle: Option<Arc<Throttle>>,
+    ) {
+        let buckets =
+            self.rates.as_ref().map_or_else(Vec::new, |rates| rates.of(now.mono_ms, who, listener, of_class));
+        if self.rates.is_some() || throttle.is_some() {
+            self.conns.borrow_mut().insert(token, Metering { buckets, throttle, told_ms: 0 });
+        } else {
+            self.close(token);
+        }
     }
 
     fn close(&self, token: u64) {
@@ -85,20 +98,28 @@ impl RateMeter {
         topic_limit: u16,
         qos: QoS,
     ) -> Verdict {
-        let Some(rates) = &self.rates else { return Verdict::Pass };
         let mut conns = self.conns.borrow_mut();
         let Some(metering) = conns.get_mut(&token) else { return Verdict::Pass };
         let mut exceeded = Exceeded::default();
-        let own = metering.buckets.iter().map(|shared| &**shared);
-        for shared in own.chain(rates.of_topic(topic_limit)) {
-            let rule = rates.rule(shared);
-            if let Some(measure) = count_in(now, rule, shared, costs, qos, &mut exceeded) {
-                rates.count(shared);
-                if metering.told_ms == 0 || now.mono_ms >= metering.told_ms + TELL_EVERY_MS {
-                    metering.told_ms = now.mono_ms;
-                    self.tell(rule, measure, who);
+        let Metering { buckets, throttle, told_ms } = metering;
+        let mut is_beyond = |rule: &RateRule, shared: &Shared| {
+            let Some(measure) = count_in(now, rule, shared, costs, qos, &mut exceeded) else { return false };
+            if *told_ms == 0 || now.mono_ms >= *told_ms + TELL_EVERY_MS {
+                *told_ms = now.mono_ms;
+                self.tell(rule, measure, who);
+            }
+            true
+        };
+        if let Some(rates) = &self.rates {
+            let own = buckets.iter().map(|shared| &**shared);
+            for shared in own.chain(rates.of_topic(topic_limit)) {
+                if is_beyond(rates.rule(shared), shared) {
+                    rates.count(shared);
                 }
             }
+        }
+        if let Some(throttle) = throttle {
+            is_beyond(&throttle.rule, &throttle.shared);
         }
         if exceeded.delay_ms > 0 {
             self.delay_until(now.mono_ms + exceeded.delay_ms);
@@ -152,9 +173,10 @@ fn count_in(
     beyond
 }
 
-/// The name of the rates of a client's class.
+/// The name of the rates of a client's class, or of the class that holds for it for a time.
 fn rates_of_class<'p>(policy: &'p Policy, who: &Principal) -> Option<&'p str> {
-    policy.programme.directory.class(who.class.as_deref()?)?.limits.as_deref()
+    let class = policy.programme.restrictions.restraints().class_of(&who.client_id);
+    policy.programme.directory.class(class.or(who.class.as_deref())?)?.limits.as_deref()
 }
 
 impl Meter for RateMeter {
@@ -175,7 +197,9 @@ impl Shard {
     /// Goes by the rates of the policy. Who is connected is counted by them from now on.
     pub(super) fn set_rates(&mut self) {
         let rates = self.policy.rates.clone();
-        let is_needed = rates.is_some() || self.stage >= MemoryStage::Shedding;
+        let is_needed = rates.is_some()
+            || self.policy.programme.restrictions.throttles()
+            || self.stage >= MemoryStage::Shedding;
         let same = match (&self.meter, &rates) {
             (Some(meter), Some(rates)) => meter.rates.as_ref().is_some_and(|old| Arc::ptr_eq(old, rates)),
             (Some(meter), None) => is_needed && meter.rates.is_none(),
@@ -200,7 +224,21 @@ impl Shard {
         if let (Some(meter), Some(conn)) = (&self.meter, self.conns.get(key))
             && let Some(who) = self.broker.principal(link)
         {
-            meter.open(self.now, key.0, who, conn.entrance, rates_of_class(&self.policy, who));
+            let throttle = self.policy.programme.restrictions.throttle(&who.client_id);
+            meter.open(self.now, key.0, who, conn.entrance, rates_of_class(&self.policy, who), throttle);
+        }
+    }
+
+    /// What is taken from these clients has changed.
+    pub(super) fn meter_again(&mut self, client_ids: &[Arc<str>]) {
+        self.set_rates();
+        for client_id in client_ids {
+            let session = self.broker.session(self.now, client_id);
+            let Some(link) = session.and_then(|session| session.link) else { continue };
+            let key = Key(link.token);
+            if let Some(link) = self.conns.get(key).and_then(|conn| conn.link()) {
+                self.begin_metering(key, link);
+            }
         }
     }
 

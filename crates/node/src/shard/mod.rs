@@ -11,6 +11,7 @@
 //! | `reauth` | AUTH of a live client |
 //! | `price` | what a refused connection costs |
 //! | `tokens` | clients whose proof expires |
+//! | `posture` | whom the posture keeps out |
 //! | `meter` | rates of connections that have a session |
 //! | `pressure` | what is given up when memory is short |
 //! | `flush` | from the core's outbounds to the socket |
@@ -33,6 +34,7 @@ mod login;
 mod mail;
 pub(crate) mod mailbox;
 mod meter;
+mod posture;
 mod preauth;
 mod pressure;
 mod price;

@@ -255,6 +255,9 @@ impl Shard {
             return self.refuse(key, &connect, why, ReasonCode::NOT_AUTHORIZED);
         }
         let listener = self.conns.get(key).map_or(0, |conn| conn.entrance);
+        if let Some(why) = self.posture_refuses(&principal, listener) {
+            return self.refuse(key, &connect, why, ReasonCode::NOT_AUTHORIZED);
+        }
         if !self.may_connect(&principal, listener) {
             return self.refuse(key, &connect, Refusal::RateExceeded, ReasonCode::CONNECTION_RATE_EXCEEDED);
         }

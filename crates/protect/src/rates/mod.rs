@@ -115,6 +115,13 @@ impl Windows {
         Windows { burst, ..self }
     }
 
+    /// The same with the `divisor`-th part of every amount, and at least 1.
+    pub fn divided(&self, divisor: u64) -> Windows {
+        let part = |amount: u64| (amount / divisor.max(1)).max(1);
+        let quotas = self.quotas.iter().map(|quota| Quota { amount: part(quota.amount), ..*quota }).collect();
+        Windows { quotas, burst: self.burst.map(part) }
+    }
+
     /// Whether nothing is limited.
     pub fn is_infinite(&self) -> bool {
         self.quotas.is_empty()
