@@ -13,6 +13,13 @@ use std::time::{Duration, Instant};
 /// What has not happened by then does not.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The lab consents to be attacked, and says what its readings and commands can be.
+const CONSENT: &str = r#"
+[drill]
+allow = true
+play = ["smart-meter", "dms"]
+"#;
+
 /// A deployment and, once it serves, its process.
 pub struct Broker {
     binary: PathBuf,
@@ -65,6 +72,7 @@ impl Broker {
             }
             text = text.replacen(from, to, 1);
         }
+        text.push_str(CONSENT);
         std::fs::write(&config, text).context("failed to write the configuration")?;
         story
             .fact("ravelin init", "private CA, server certificate, access rules, key of the encrypted store");
@@ -134,6 +142,16 @@ impl Broker {
         let mut command = self.command();
         self.done(command.arg("ctl").args(arguments).args(["--url", &self.control, "--dir"]).arg(&self.dir))
             .map(drop)
+    }
+
+    /// `ravelin drill`, as the operator: its report. An attack that was missed is in the report, not an error.
+    pub fn drill(&self, scenario: &str) -> anyhow::Result<Value> {
+        let mut command = self.command();
+        command.args(["drill", scenario, "--json", "--url", &self.control, "--dir"]).arg(&self.dir);
+        let output = command.stdin(Stdio::null()).output().context("failed to run ravelin drill")?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("ravelin drill failed: {}", told.trim()))
     }
 
     /// What a command prints that reads the deployment.

@@ -3,8 +3,9 @@
 //! Ten steps with five clients, each a process of its own with its own certificate, and two attempts that must fail. The
 //! devices are played here: what one applies or measures follows from what it received, so that a lost, altered or
 //! misdirected message ends the story. Then the tablet's certificate is revoked while it is connected, and the record is
-//! verified.
+//! verified. In the end a drill attacks the lab, and each attack is stopped or alarmed by a named check.
 
+mod attacked;
 mod broker;
 mod client;
 mod lab;
@@ -28,8 +29,8 @@ Examples:
   cargo xtask demo
   cargo xtask demo --keep lab        leave the deployment in ./lab
 
-Exit status: 0 if all ten steps happened in order, both attempts were refused, and a revoked certificate was worth
-nothing at once.")]
+Exit status: 0 if all ten steps happened in order, both attempts were refused, a revoked certificate was worth nothing
+at once, and every attack of the drill was stopped or alarmed.")]
 pub struct Args {
     /// Create the deployment here and leave it; otherwise it is in a temporary directory and deleted.
     #[arg(long, value_name = "DIR")]
@@ -92,18 +93,28 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         }
         Err(error) => lab::Held { count: 0, outcome: Err(error) },
     };
+    let attacked = match stolen.outcome {
+        Ok(()) => {
+            story.chapter("The lab under attack");
+            attacked::play(&bench, &broker, &mut story)
+        }
+        Err(error) => lab::Held { count: 0, outcome: Err(error) },
+    };
     drop(bench);
     let stopped = broker.stop();
 
-    let failure = stolen.outcome.and(stopped).err();
+    let failure = attacked.outcome.and(stopped).err();
     let summary = format!(
-        "{} of {} steps in order, {} of {} attempts refused, {} of {} parts of the revocation held, in {:.1} s",
+        "{} of {} steps in order, {} of {} attempts refused, {} of {} parts of the revocation held, {} of {} attacks \
+         stopped or alarmed, in {:.1} s",
         steps.count,
         lab::STEPS,
         attempts.count,
         lab::ATTEMPTS,
         stolen.count,
         stolen::PARTS,
+        attacked.count,
+        attacked::ATTACKS,
         started.elapsed().as_secs_f64()
     );
     match &failure {

@@ -165,7 +165,8 @@ impl Stage {
 
     /// Whether a name is one of the drill's, or of a client that it may play.
     pub fn is_ours(&self, name: &str) -> bool {
-        name.starts_with(&self.status.prefix) || self.status.play.iter().any(|one| one == name)
+        let played = name.strip_suffix("-drill").unwrap_or(name);
+        name.starts_with(&self.status.prefix) || self.status.play.iter().any(|one| one == played)
     }
 
     /// Where the attacks come from, if that is chosen.
@@ -209,8 +210,13 @@ impl Stage {
         self.connect(None, suits)
     }
 
-    /// Logs in as a real client of the plant, whose certificate was stolen.
+    /// Logs in with a real client's certificate, which was stolen: as `NAME-drill` where its identity may have a second
+    /// Client Identifier, so that the real one is not thrown out; else as itself.
     pub fn play(&mut self, name: &str) -> anyhow::Result<Attacker> {
+        let mut attacker = self.open_played(name)?;
+        if attacker.hello(Hello::as_client(&format!("{name}-drill")))? == 0 {
+            return Ok(attacker);
+        }
         let mut attacker = self.open_played(name)?;
         expect_welcome(attacker.hello(Hello::as_client(name))?)?;
         Ok(attacker)
