@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Compare Ravelin with Mosquitto on this machine.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask bench --runs 3 pairs fan-out\n  cargo xtask bench --cost --runs 5"
+    after_help = "Examples:\n  cargo xtask bench --runs 3 pairs fan-out\n  cargo xtask bench --cost --runs 5\n  cargo xtask bench --detection --runs 5"
 )]
 pub struct Args {
     /// How often each scenario is run against each broker.
@@ -27,6 +27,9 @@ pub struct Args {
     /// Measure what Protect and Identify cost instead: Ravelin bare and with everything on.
     #[arg(long)]
     cost: bool,
+    /// Measure what detection costs with 10,000 active clients: the same node with it and without.
+    #[arg(long, conflicts_with = "cost")]
+    detection: bool,
     /// Another build of `ravelin`, bare, as a further column of --cost.
     #[arg(long, value_name = "FILE", requires = "cost")]
     pub baseline: Option<PathBuf>,
@@ -47,6 +50,12 @@ pub struct Scenario {
     /// `--duration` is understood.
     timed: bool,
 }
+
+/// What detection is measured with: 10,000 clients that all do something all the time.
+pub const ACTIVE: [Scenario; 2] = [
+    rate("5,000 pairs QoS 0", "pairs --pairs 5000"),
+    rate("5,000 pairs QoS 1", "pairs --pairs 5000 --qos 1"),
+];
 
 const fn rate(name: &'static str, arguments: &'static str) -> Scenario {
     let figure = "delivered_per_broker_cpu_s";
@@ -107,6 +116,9 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
     }
     if args.cost {
         return crate::cost::run(args);
+    }
+    if args.detection {
+        return crate::cost::detection(args);
     }
     let binary = build_release()?;
     println!("| scenario | Mosquitto | Ravelin | unit | ratio |\n|---|---:|---:|---|---:|");

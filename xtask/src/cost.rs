@@ -4,7 +4,7 @@
 //! scopes, the inventory with its flows, the record, the control lane. The two take turns, so that what else the machine
 //! does meets both. With `--baseline FILE` a third column is another binary, bare: an earlier build, for instance.
 
-use crate::bench::{Args, Broker, Scenario, measure, median};
+use crate::bench::{ACTIVE, Args, Broker, Scenario, measure, median};
 use crate::command::{build_release, shown};
 use anyhow::bail;
 use std::path::Path;
@@ -35,6 +35,22 @@ of = "elsewhere/#"
 messages = "1000/s"
 "#;
 
+/// An open node, with and without detection.
+const WATCHED: &str = r#"
+[[listener]]
+name = "bench"
+transport = "tcp"
+address = "127.0.0.1:PORT"
+bind_client_id = "none"
+dangerous_anonymous = true
+
+[access]
+dangerous_allow_everything = true
+
+[detect]
+enabled = DETECT
+"#;
+
 /// Rules that the bench's clients go by, among rules for others.
 const RULES: &str = "topic readwrite #\n\nuser dms\ntopic read meters/+/reading\ntopic write commands/+/switch\n\n\
                      pattern write meters/%u/#\npattern read commands/%u/#\n";
@@ -49,6 +65,33 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         row(&binary, bases.first().copied(), scenario, args)?;
     }
     Ok(true)
+}
+
+/// `cargo xtask bench --detection`: the same node with detection and without, in turns. Its threads share the core with the
+/// shard, so that what a detector does on the side is counted as well.
+pub fn detection(args: &Args) -> anyhow::Result<bool> {
+    let binary = build_release()?;
+    println!("| scenario | detection off | on | unit | on / off |\n|---|---:|---:|---|---:|");
+    for scenario in &ACTIVE {
+        let (mut off, mut on) = (Vec::new(), Vec::new());
+        for _ in 0..args.runs.max(1) {
+            off.push(measure(&binary, watched(&binary, false)?, scenario, args)?);
+            on.push(measure(&binary, watched(&binary, true)?, scenario, args)?);
+        }
+        let (off, on) = (median(off), median(on));
+        println!("| {} | {off:.0} | {on:.0} | {} | {:.3} |", scenario.name, scenario.unit, on / off);
+    }
+    Ok(true)
+}
+
+/// An open node that differs in nothing but whether it detects.
+fn watched(binary: &Path, detect: bool) -> anyhow::Result<Broker> {
+    let (directory, port) = crate::bench::place()?;
+    let path = directory.path().join("ravelin.toml");
+    std::fs::write(&path, WATCHED.replace("PORT", &port.to_string()).replace("DETECT", &detect.to_string()))?;
+    let mut command = Command::new("taskset");
+    command.args(["-c", "0"]).arg(binary).args(["serve", "--workers", "1"]).arg(directory.path());
+    Broker::start(command, directory, port)
 }
 
 fn row(binary: &Path, baseline: Option<&Path>, scenario: &Scenario, args: &Args) -> anyhow::Result<()> {
