@@ -65,7 +65,7 @@ impl Control {
             return Err(std::io::Error::other("$CONTROL is answered already"));
         };
         let control = self.clone();
-        let thread = std::thread::Builder::new().name("ravelin-control".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name("ravelin-dynsec".into()).spawn(move || {
             while let Ok(Message::Request(request)) = receiver.recv() {
                 answerer(&control, *request);
             }

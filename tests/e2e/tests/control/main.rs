@@ -3,6 +3,7 @@
 
 mod bans;
 mod directory;
+mod drill;
 mod identity;
 
 use ravelin_e2e::{Deployment, Node, Process, output, ravelin};
