@@ -1,11 +1,11 @@
 //! What the core costs per message, without any socket: `cargo run --release -p ravelin-broker --example core_bench`.
 //!
-//! With an argument (`pairs`, `pairs1`, `pairs2`, `fan-out`, `many`) only that one runs, for a fixed number of messages, so that
+//! With an argument (`pairs`, `pairs1`, `pairs2`, `fan-out`, `many`, `freezes`) only that one runs, for a fixed number of messages, so that
 //! `valgrind --tool=callgrind` counts the same instructions every time.
 
 #![allow(clippy::disallowed_methods, reason = "it measures: it is no part of the pure crate")]
 
-use ravelin_broker::{Authorizer, Broker, Connecting, Limits, LinkId, Now, Publishing, Subscribing};
+use ravelin_broker::{Authorizer, Broker, Connecting, Limits, LinkId, Now, Publishing, Subscribing, Watch};
 use ravelin_event::Principal;
 use ravelin_mqtt::{
     Connect, PublishOut, QoS, SubscribeOptions, Subscription, Version, encode_publish, encode_subscribe, peek,
@@ -151,6 +151,66 @@ fn pairs(qos: QoS, turns: usize) {
     report(&format!("pairs q{}", qos as u8), turns * 32, turns * 32, started);
 }
 
+/// Everybody may do everything, but a hundred other topics are frozen.
+struct Freezing(Vec<String>);
+
+impl Freezing {
+    fn new() -> Freezing {
+        Freezing((0..100).map(|i| format!("plant/{i}/+/cmd/#")).collect())
+    }
+}
+
+impl Authorizer for Freezing {
+    fn may_publish(&self, _: &Principal, _: &Publishing<'_>) -> bool {
+        true
+    }
+    fn may_subscribe(&self, _: &Principal, _: &Subscribing<'_>) -> bool {
+        true
+    }
+    fn may_receive(&self, _: &Principal, _: &str) -> bool {
+        true
+    }
+    fn watch(&self, topic: &str) -> Watch {
+        let frozen = self.0.iter().any(|filter| ravelin_mqtt::matches(filter, topic));
+        if frozen { Watch::HOLD | Watch::DELAY | Watch::WITHHOLD } else { Watch::NONE }
+    }
+    fn freezes(&self) -> bool {
+        true
+    }
+}
+
+/// Nanoseconds of a publish and its delivery, while nothing is frozen or other topics are. `topics`: different ones in turn.
+fn frozen_pair(rights: Rc<dyn Authorizer>, qos: QoS, topics: usize, turns: usize) -> f64 {
+    let mut broker = Broker::new(0, 1, Limits::default(), rights, 7);
+    let (from, to) = (connect(&mut broker, "publisher"), connect(&mut broker, "subscriber"));
+    subscribe(&mut broker, to, &["load/#".into()], QoS::AtMostOnce);
+    let topics: Vec<String> = (0..32).map(|i| format!("load/pair/{}/v", i % topics)).collect();
+    let batch = publishes(&topics, qos);
+    let started = Instant::now();
+    for _ in 0..turns {
+        feed(&mut broker, from, &batch);
+        drain(&mut broker);
+    }
+    started.elapsed().as_nanos() as f64 / (turns * 32) as f64
+}
+
+/// What freezes of other topics cost those that are not frozen: both alternately, the fastest of each.
+fn freezes(turns: usize) {
+    for (name, qos, topics) in [
+        ("q0, one topic", QoS::AtMostOnce, 1),
+        ("q0, 32 topics", QoS::AtMostOnce, 32),
+        ("q1, one topic", QoS::AtLeastOnce, 1),
+    ] {
+        let mut best = [f64::MAX; 2];
+        for _ in 0..10 {
+            best[0] = best[0].min(frozen_pair(Rc::new(Open), qos, topics, turns));
+            best[1] = best[1].min(frozen_pair(Rc::new(Freezing::new()), qos, topics, turns));
+        }
+        let [open, freezing] = best;
+        println!("freezes {name}: {open:.1} ns without, {freezing:.1} ns with 100; {:.3}", freezing / open);
+    }
+}
+
 fn fan_out(turns: usize) {
     let mut broker = Broker::new(0, 1, Limits::default(), Rc::new(Open), 7);
     let from = connect(&mut broker, "publisher");
@@ -212,6 +272,9 @@ fn main() {
     }
     if on("fan-out") {
         fan_out(turns / 10);
+    }
+    if on("freezes") {
+        freezes(turns / 10);
     }
     if on("many") {
         for n in [1_000, 100_000, 1_000_000] {

@@ -84,6 +84,8 @@ impl Watch {
     pub const WITHHOLD: Watch = Watch { bits: 128, limit: 0 };
 
     const SEEN: u16 = Watch::RECORD.bits | Watch::OBSERVE.bits | Watch::CONTROL.bits | Watch::DETECT.bits;
+    const FROZEN: u16 =
+        Watch::REFUSE.bits | Watch::HOLD.bits | Watch::MUTE.bits | Watch::DELAY.bits | Watch::WITHHOLD.bits;
     const SPECIAL: u16 = Watch::CONTROL.bits | Watch::REFUSE.bits | Watch::HOLD.bits;
 
     /// Also falls under the limit of this number, which only the [`Meter`] understands. 0: none.
@@ -104,6 +106,11 @@ impl Watch {
     /// Whether anybody gets to see what is published. A limit alone shows nothing, nor does a freeze.
     pub const fn is_watched(self) -> bool {
         self.bits & Watch::SEEN != 0
+    }
+
+    /// Whether it is frozen in any way.
+    pub const fn is_frozen(self) -> bool {
+        self.bits & Watch::FROZEN != 0
     }
 
     /// Whether what is published does not simply go on to subscribers.

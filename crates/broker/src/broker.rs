@@ -126,7 +126,6 @@ impl Broker {
         Broker {
             shard,
             shards,
-            authorizer,
             meter: None,
             sessions: Sessions::new(seed),
             trie: Trie::new(seed ^ 1),
@@ -162,11 +161,12 @@ impl Broker {
             checkpoint: None,
             restoring: Some(Box::default()),
             wills: BTreeMap::new(),
-            hold: Default::default(),
+            hold: crate::freeze::Hold::new(authorizer.freezes()),
             unfinished: Vec::new(),
             scratch: Vec::new(),
             stats: Stats::default(),
             limits,
+            authorizer,
         }
     }
 

@@ -1,7 +1,7 @@
 //! From a message to the connections and queues of those who get it.
 
 use crate::broker::LinkId;
-use crate::freeze::must_wait;
+use crate::freeze::{must_wait, watch_of};
 use crate::journal::Kind;
 use crate::link::Link;
 use crate::message::{Message, Parts};
@@ -34,6 +34,8 @@ pub(crate) struct Fan<'a> {
     pub receivers: usize,
     /// Its topic is frozen: it may come to queues, and no further.
     pub waits: bool,
+    /// It was sent before under another identifier.
+    pub again: bool,
     template: Template,
 }
 
@@ -76,6 +78,7 @@ impl<'a> Fan<'a> {
             shared: Vec::new(),
             receivers: 0,
             waits: false,
+            again: false,
             template: Template { bytes: buffer, ..Template::default() },
         }
     }
@@ -308,7 +311,7 @@ impl Broker {
         self.queued += 1;
         self.queued_bytes += message.size();
         let delivery = Delivery { message, qos, retain, subscription_ids };
-        session.sending.push(Queued { delivery, seq, after, released: false });
+        session.sending.push(Queued { delivery, seq, after, released: false, again: fan.again });
         if after > 0 {
             self.waiting.push_back((after, index));
         } else if session.link.is_some() {
@@ -344,11 +347,14 @@ impl Broker {
                 continue;
             }
             let Some(front) = session.sending.queue.front() else { return };
-            if self.hold.on && must_wait(&*self.authorizer, front) {
-                if !self.park_front(index) {
-                    return;
+            if self.hold.on {
+                let (topic, authorizer) = (front.delivery.message.topic(), &*self.authorizer);
+                if must_wait(watch_of(&mut self.routes, self.generation, authorizer, topic), front) {
+                    if !self.park_front(index) {
+                        return;
+                    }
+                    continue;
                 }
-                continue;
             }
             let qos = front.delivery.qos;
             if front.after > durable
@@ -373,7 +379,7 @@ impl Broker {
         let (mut id, mut dup) = (0, false);
         if delivery.qos != QoS::AtMostOnce {
             id = packet_id(queued.seq);
-            dup = session.sending.was_sent(queued.seq);
+            dup = queued.again || session.sending.was_sent(queued.seq);
             let keep = session.durable.then(|| delivery.clone());
             let slot = Slot {
                 stage: Stage::Sent,

@@ -8,7 +8,7 @@ use crate::deliver::Fan;
 use crate::journal::Kind;
 use crate::message::Message;
 use crate::publish::{By, is_reserved};
-use crate::route::Route;
+use crate::route::{Route, RouteCache};
 use crate::sending::{Queued, Stage};
 use crate::wills::Published;
 use crate::{Authorizer, Broker, Now, Publishing, Watch};
@@ -64,6 +64,11 @@ impl Kept {
 }
 
 impl Hold {
+    /// Nothing waits yet.
+    pub fn new(on: bool) -> Hold {
+        Hold { on, ..Hold::default() }
+    }
+
     /// Publishes and messages for subscribers that wait, and their bytes.
     pub fn figures(&self) -> (usize, usize) {
         let parked = self.parked.values().flatten();
@@ -77,8 +82,14 @@ impl Hold {
         self.parked.get(&session).map_or(&[], Vec::as_slice)
     }
 
+    /// One that was sent on an earlier connection comes later than those that were not, and belongs before them.
     pub fn park(&mut self, session: u32, queued: Queued) {
-        self.parked.entry(session).or_default().push(queued);
+        let parked = self.parked.entry(session).or_default();
+        let at = match queued.seq {
+            0 => None,
+            seq => parked.iter().position(|other| other.seq > seq),
+        };
+        parked.insert(at.unwrap_or(parked.len()), queued);
     }
 
     /// The session has ended.
@@ -113,9 +124,18 @@ impl Hold {
     }
 }
 
+/// How a topic is frozen: from its route, if that is remembered.
+pub(crate) fn watch_of(
+    routes: &mut RouteCache,
+    generation: u64,
+    authorizer: &dyn Authorizer,
+    topic: &str,
+) -> Watch {
+    routes.get(topic, generation).map_or_else(|| authorizer.watch(topic), |route| route.watch)
+}
+
 /// Whether a message for a subscriber has to wait. A retained one that may be served does not.
-pub(crate) fn must_wait(authorizer: &dyn Authorizer, queued: &Queued) -> bool {
-    let watch = authorizer.watch(queued.delivery.message.topic());
+pub(crate) fn must_wait(watch: Watch, queued: &Queued) -> bool {
     watch.contains(Watch::DELAY) && (watch.contains(Watch::WITHHOLD) || !queued.delivery.retain)
 }
 
@@ -169,6 +189,16 @@ impl Broker {
             false => self.answer_publish(index, publish, ReasonCode::QUOTA_EXCEEDED),
         }
         true
+    }
+
+    /// Tells of a publish that is too much, or to a frozen topic. One event for the first of a connection, then for every
+    /// doubling: a flood of publishes is no flood of events.
+    pub(crate) fn tell_limited(&mut self, index: u32, topic: &str, why: Refusal) {
+        let Some(link) = self.link_mut(index) else { return };
+        link.limited += 1;
+        if link.limited.is_power_of_two() {
+            self.refused_publish_event(index, topic, why);
+        }
     }
 
     /// Keeps a publish for later. False: there is no room.
@@ -336,7 +366,8 @@ impl Broker {
         if front.delivery.qos == QoS::ExactlyOnce && sending.was_sent(front.seq) {
             return false;
         }
-        let Some(queued) = sending.pop() else { return false };
+        let Some(mut queued) = sending.pop() else { return false };
+        queued.again |= queued.seq != 0 && sending.was_sent(queued.seq);
         self.queued -= 1;
         self.queued_bytes -= queued.delivery.message.size();
         self.hold.park(index, queued);
@@ -354,15 +385,57 @@ impl Broker {
         let Some(delivery) = slot.delivery.take() else { return false };
         slot.stage = Stage::Sent;
         session.sending.finish(seq);
-        self.hold.park(index, Queued { delivery, seq, after: 0, released: false });
+        self.hold.park(index, Queued { delivery, seq, after: 0, released: false, again: true });
         true
+    }
+
+    /// What is parked for a session goes before what is not of the same topics and has not been sent either: all of it is
+    /// parked, in order.
+    fn park_followers(&mut self, index: u32) {
+        let parked = self.hold.parked(index).iter();
+        let topics: BTreeSet<Box<str>> = parked.map(|one| one.delivery.message.topic().into()).collect();
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let sending = &mut session.sending;
+        let unsent = session.link.as_deref().map_or(0, |link| link.resend_at).max(sending.first_seq());
+        let (mut slots, mut queued) = (Vec::new(), VecDeque::new());
+        for seq in unsent..sending.end_seq() {
+            let slot = sending.slot_mut(seq).filter(|slot| slot.stage == Stage::Sent);
+            let delivery = slot.and_then(|slot| slot.delivery.as_ref());
+            if delivery.is_some_and(|delivery| topics.contains(delivery.message.topic())) {
+                slots.push(seq);
+            }
+        }
+        let sent_before = sending.sent_before();
+        let stays = |one: &Queued| {
+            one.released
+                || one.delivery.qos == QoS::ExactlyOnce && one.seq <= sent_before
+                || !topics.contains(one.delivery.message.topic())
+        };
+        if sending.queue.iter().any(|one| !stays(one)) {
+            let (rest, moved) = std::mem::take(&mut sending.queue).into_iter().partition(stays);
+            (sending.queue, queued) = (rest, moved);
+        }
+        let bytes: usize = queued.iter().map(|one| one.delivery.message.size()).sum();
+        sending.queue_bytes -= bytes;
+        self.queued_bytes -= bytes;
+        self.queued -= queued.len();
+        for mut one in queued {
+            one.again |= one.seq != 0 && one.seq <= sent_before;
+            self.hold.park(index, one);
+        }
+        for seq in slots {
+            self.park_slot(index, seq);
+        }
     }
 
     /// What was parked joins the ends of the queues again, with new numbers.
     fn unpark(&mut self, now: Now) {
+        for index in self.hold.parked.keys().copied().collect::<Vec<_>>() {
+            self.park_followers(index);
+        }
         for (index, parked) in std::mem::take(&mut self.hold.parked) {
             for queued in parked {
-                if must_wait(&*self.authorizer, &queued) {
+                if must_wait(self.authorizer.watch(queued.delivery.message.topic()), &queued) {
                     self.hold.park(index, queued);
                 } else {
                     self.unpark_one(now, index, queued);
@@ -377,6 +450,7 @@ impl Broker {
         let delivery = queued.delivery;
         let mut fan = Fan::new(delivery.message.parts(), None, Vec::new());
         fan.message = Some(delivery.message.clone());
+        fan.again = queued.again;
         if delivery.qos != QoS::AtMostOnce || session.link.is_some() {
             self.append(index, delivery.qos, delivery.retain, delivery.subscription_ids, &mut fan);
         }

@@ -176,16 +176,6 @@ impl Broker {
         false
     }
 
-    /// Tells of a publish that is too much, or to a frozen topic. One event for the first of a connection, then for every
-    /// doubling: a flood of publishes is no flood of events.
-    pub(crate) fn tell_limited(&mut self, index: u32, topic: &str, why: Refusal) {
-        let Some(link) = self.link_mut(index) else { return };
-        link.limited += 1;
-        if link.limited.is_power_of_two() {
-            self.refused_publish_event(index, topic, why);
-        }
-    }
-
     /// Counts an accepted publish with the topic that the link remembers, which is its topic.
     #[inline(always)]
     pub(crate) fn count_flow(&mut self, now: Now, index: u32, publish: &Publish<'_>) {
@@ -449,7 +439,9 @@ impl Broker {
         if route.watch.contains(Watch::CONTROL) {
             return Asked::default();
         }
-        let mut fan = Fan::new(parts, None, self.buffers.pop().unwrap_or_default());
+        // MQTT-3.8.3-3 is about the messages of a Client Identifier. A will is the broker's.
+        let publisher = by.filter(|by| !by.will).and_then(|by| self.sessions.find(&by.who.client_id));
+        let mut fan = Fan::new(parts, publisher, self.buffers.pop().unwrap_or_default());
         let stamp = parts.retain.then(|| self.next_stamp(now));
         fan.author = by.filter(|_| stamp.is_some()).map(|by| Box::new(by.who.clone()));
         let known = origin.and_then(|origin| Some(self.taken.get(origin, 0)?.members.clone()));

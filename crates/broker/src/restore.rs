@@ -345,7 +345,7 @@ impl Broker {
                 let Some(delivery) = message.delivery else { continue };
                 queued += 1;
                 bytes += delivery.message.size();
-                sending.push(Queued { delivery, seq, after: 0, released: false });
+                sending.push(Queued { delivery, seq, after: 0, released: false, again: false });
             } else {
                 let stage = if message.released { Stage::Released } else { Stage::Sent };
                 let record = message.delivery.as_ref().map_or(0, |delivery| delivery.message.record);

@@ -37,6 +37,8 @@ pub(crate) struct Queued {
     pub after: u64,
     /// The client may not have it any more, but may hold its identifier from before a restart: PUBREL is sent in its place.
     pub released: bool,
+    /// It was sent before under another identifier: it carries DUP.
+    pub again: bool,
 }
 
 /// How far a message in the window has come.

@@ -2,7 +2,7 @@
 
 use crate::model::Publication;
 use crate::world::{Alive, TOPICS, World};
-use ravelin_broker::{Authorizer, Publishing, Subscribing, home_shard};
+use ravelin_broker::{Authorizer, Publishing, Subscribing, Watch, home_shard};
 use ravelin_event::Principal;
 use ravelin_mqtt::{QoS, ReasonCode};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,8 @@ pub(crate) struct Bans {
     receive: BTreeSet<(usize, String)>,
     /// Clients that may not have wills.
     wills: BTreeSet<usize>,
+    /// Topics whose messages wait.
+    frozen: BTreeMap<&'static str, Watch>,
 }
 
 /// The client of a principal, if it is one of the world's.
@@ -45,6 +47,14 @@ impl Authorizer for Bans {
     fn may_receive(&self, who: &Principal, topic: &str) -> bool {
         client_of(who).is_none_or(|client| !self.receive.contains(&(client, topic.to_owned())))
     }
+
+    fn watch(&self, topic: &str) -> Watch {
+        self.frozen.get(topic).copied().unwrap_or(Watch::NONE)
+    }
+
+    fn freezes(&self) -> bool {
+        !self.frozen.is_empty()
+    }
 }
 
 /// What the world knows of the rights of its clients.
@@ -68,6 +78,11 @@ impl Law {
 
     pub fn may_subscribe(&self, client: usize, filter: &str) -> bool {
         !self.bans.subscribe.contains(&(client, filter.to_owned()))
+    }
+
+    /// Whether what is published to a topic waits.
+    pub fn is_frozen(&self, topic: &str) -> bool {
+        self.bans.watch(topic).contains(Watch::HOLD)
     }
 
     pub fn may_have_will(&self, client: usize) -> bool {
@@ -125,6 +140,31 @@ impl World {
         self.apply_rights();
     }
 
+    /// A topic is frozen, so that its messages wait; or it is not any more.
+    pub(crate) fn change_freezes(&mut self) {
+        let topic = *self.random.pick(&TOPICS);
+        let ways = [
+            Watch::HOLD,
+            Watch::HOLD | Watch::DELAY,
+            Watch::HOLD | Watch::DELAY | Watch::WITHHOLD,
+            Watch::HOLD | Watch::WITHHOLD,
+        ];
+        let way = *self.random.pick(&ways);
+        self.look_at_events();
+        if self.law.bans.frozen.remove(topic).is_none() {
+            self.law.bans.frozen.insert(topic, way);
+        }
+        self.note(|world| format!("frozen: {:?}", world.law.bans.frozen));
+        self.apply_freezes();
+    }
+
+    fn apply_freezes(&mut self) {
+        let now_ms = self.now_ms();
+        let bans = &self.law.bans;
+        self.retained.waited(now_ms, |topic| bans.watch(topic).contains(Watch::HOLD));
+        self.cluster.set_freezes(Rc::new(bans.clone()));
+    }
+
     fn apply_rights(&mut self) {
         self.cluster.set_rights(Rc::new(self.law.bans.clone()));
         self.rights_applied();
@@ -172,6 +212,8 @@ impl World {
         self.law.bans.publish.clear();
         self.law.bans.wills.clear();
         self.apply_rights();
+        self.law.bans.frozen.clear();
+        self.apply_freezes();
     }
 
     /// Everything is quiet: only what is forbidden now can have consequences.

@@ -150,6 +150,15 @@ impl Cluster {
         self.turn(shard);
     }
 
+    /// The same where only freezes have changed.
+    pub fn set_freezes(&mut self, rights: Rc<dyn Authorizer>) {
+        self.rights = rights;
+        for shard in 0..self.shards() {
+            self.shards[shard as usize].set_freezes(self.now, self.rights.clone());
+            self.turn(shard);
+        }
+    }
+
     /// The number of shards.
     pub fn shards(&self) -> u16 {
         self.shards.len() as u16

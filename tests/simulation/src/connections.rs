@@ -115,6 +115,10 @@ impl World {
             if message.retain {
                 let empty = message.payload.is_empty();
                 self.retained.published(&message.topic, tag, empty, now_ms, expires_ms, self.step);
+                // One of 3.1.1 that was refused may have been answered as if it was taken.
+                if self.law.denied.contains(&tag) || self.law.is_frozen(&message.topic) {
+                    self.retained.waits(&message.topic, tag);
+                }
             }
             if self.law.denied.contains(&tag) && !message.payload.is_empty() {
                 // It may not have been allowed before.

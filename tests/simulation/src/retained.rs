@@ -13,6 +13,8 @@ struct Set {
     publish: u64,
     step: u64,
     certain: bool,
+    /// It may never have been taken: it waited for the end of a freeze and its publisher went, or it was refused.
+    waits: bool,
     /// Each time that it was published: which of them counts depends on what the broker knew.
     expires_ms: Vec<Option<u64>>,
 }
@@ -30,6 +32,7 @@ impl Retained {
             publish: 0,
             step: 0,
             certain: true,
+            waits: false,
             expires_ms: vec![None],
         };
         self.0.entry(topic.to_owned()).or_insert_with(|| vec![nothing])
@@ -58,8 +61,23 @@ impl Retained {
                 publish,
                 step,
                 certain: false,
+                waits: false,
                 expires_ms: vec![expires_ms],
             }),
+        }
+    }
+
+    /// What was published to topics that are not frozen any more may have waited until now.
+    pub fn waited(&mut self, now_ms: u64, is_frozen: impl Fn(&str) -> bool) {
+        for (_, sets) in self.0.iter_mut().filter(|(topic, _)| !is_frozen(topic)) {
+            sets.iter_mut().filter(|set| !set.certain).for_each(|set| set.last_ms = now_ms);
+        }
+    }
+
+    /// It was published to a frozen topic, or before it was allowed.
+    pub fn waits(&mut self, topic: &str, publish: u64) {
+        for set in self.of(topic).iter_mut().filter(|set| set.publish == publish) {
+            set.waits = true;
         }
     }
 
@@ -77,7 +95,7 @@ impl Retained {
         }
         for (topic, sets) in &mut self.0 {
             let tag = actual.get(topic).copied();
-            for set in sets.iter_mut().filter(|set| set.step > last_crash) {
+            for set in sets.iter_mut().filter(|set| set.step > last_crash && !set.waits) {
                 set.certain = true;
             }
             let beaten = |set: &Set| {

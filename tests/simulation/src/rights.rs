@@ -63,4 +63,8 @@ impl Authorizer for Rights {
             _ => Watch::NONE,
         }
     }
+
+    fn freezes(&self) -> bool {
+        self.watch.is_some_and(|(_, watch)| watch.is_frozen())
+    }
 }

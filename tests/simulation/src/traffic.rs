@@ -86,6 +86,9 @@ impl World {
         }
         if message.retain && allowed {
             self.retained.published(topic, tag, empty, now_ms, expires_ms, step);
+            if self.law.is_frozen(topic) {
+                self.retained.waits(topic, tag);
+            }
         }
         if !empty && allowed {
             let publication = Publication {

@@ -219,7 +219,8 @@ impl World {
                     self.cluster.set_stalled(conn, stalled);
                 }
             }
-            580..790 => self.deliver_mail(),
+            580..786 => self.deliver_mail(),
+            786..790 => self.change_freezes(),
             790..794 => self.change_rights(),
             794..797 => self.publish_direct(client),
             797..799 => self.disconnect_by_force(client),

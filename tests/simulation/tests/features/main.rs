@@ -4,6 +4,7 @@ mod basics;
 mod delivery;
 mod ends;
 mod faults;
+mod freeze;
 mod manage;
 mod observe;
 mod options;
