@@ -174,7 +174,12 @@ impl Engine {
 
     /// The trust of all clients, in the order in which they became known. Each costs some microseconds: take a page.
     pub fn trusts(&self) -> impl Iterator<Item = (&Arc<str>, Trust)> {
-        (0..self.cx.clients.len() as u32).map(|slot| (self.cx.clients.key(slot), self.cx.trust_of(slot)))
+        self.trusts_from(0)
+    }
+
+    /// The same without the first `from` of them.
+    pub fn trusts_from(&self, from: u32) -> impl Iterator<Item = (&Arc<str>, Trust)> {
+        (from..self.cx.clients.len() as u32).map(|slot| (self.cx.clients.key(slot), self.cx.trust_of(slot)))
     }
 
     /// What there is to know of all detectors.

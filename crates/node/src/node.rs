@@ -3,8 +3,8 @@
 use crate::config::{Config, Diagnostic, LogFormat};
 use crate::control::record;
 use crate::control::{
-    Control, Devices, Inner, Keys, KeysThread, Loading, Records, RecordsThread, Tree, WATCH_REST, WatchQueue,
-    WatchThread, cached_lists,
+    Control, Detection, Devices, Inner, Keys, KeysThread, Loading, Records, RecordsThread, Tree, WATCH_REST,
+    WatchQueue, WatchThread, cached_lists,
 };
 use crate::error::Error;
 use crate::hashpool::HashPool;
@@ -49,6 +49,8 @@ pub struct Node {
     keys: KeysThread,
     records: RecordsThread,
     watch: WatchThread,
+    /// Feeds the detectors.
+    detect: WatchThread,
     /// The record of transmissions, where the node keeps state.
     recording: Option<Recording>,
     memory: MemoryThread,
@@ -136,6 +138,7 @@ impl Node {
         let mut bound = listen::bind_all(&config, shards)?;
         let seed = u64::from_le_bytes(ravelin_protect::random()?);
         let devices = Devices::new(&config, seed, clock.now().wall_ms);
+        let detection = Detection::new(&config, seed);
         let control = Control(Arc::new(Inner {
             clock,
             mailboxes: Arc::clone(&mailboxes),
@@ -155,6 +158,7 @@ impl Node {
             keys: Keys::new(fetched),
             ban_records: Default::default(),
             devices,
+            detection,
             pressure: Arc::clone(&pressure),
             drills: Default::default(),
             serving: Default::default(),
@@ -175,6 +179,7 @@ impl Node {
         control.0.serving.begin();
         let watch = (control.0.watch).start("ravelin-watch", WATCH_REST, move || clock.now());
         let watch = watch.map_err(Error::system("start the thread that watches"))?;
+        let detect = control.start_detection().map_err(Error::system("start the thread that detects"))?;
         let memory = MemoryThread::start(Told {
             clock,
             pressure,
@@ -210,6 +215,7 @@ impl Node {
             sys,
             records,
             watch,
+            detect,
             recording,
             memory,
         })
@@ -292,6 +298,7 @@ impl Node {
         control.0.config.send_replace(Arc::new(config));
         drop(held);
         control.configure_inventory();
+        control.configure_detection();
         self.issuers.look();
         Ok(())
     }
@@ -323,6 +330,8 @@ impl Node {
         self.control.0.tree.stop();
         // What the shards told last may still be recorded.
         self.watch.stop();
+        self.detect.stop();
+        self.control.close_detection();
         self.records.stop();
         let closed = self.store.close();
         self.control.emit(match &closed {

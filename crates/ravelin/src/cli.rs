@@ -31,6 +31,8 @@ enum Command {
     Client(commands::client::Args),
     /// Administer a running node.
     Ctl(commands::ctl::Args),
+    /// See alarms and trust; verify, suppress, replay.
+    Detect(commands::detect::Args),
     /// Rehearse attacks on a running node that consents, and see what it noticed.
     Drill(commands::drill::Args),
     /// Show, verify and hand out the record of transmissions.
@@ -58,6 +60,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => commands::serve::run(args),
         Command::Client(args) => commands::client::run(args),
         Command::Ctl(args) => commands::ctl::run(args),
+        Command::Detect(args) => commands::detect::run(args),
         Command::Drill(args) => commands::drill::run(args),
         Command::Audit(args) => commands::audit::run(args),
         Command::Passwd(args) => commands::passwd::run(args),

@@ -1,6 +1,7 @@
 //! The endpoints. How to add one: the crate's documentation.
 
 pub mod acl;
+pub mod alarms;
 #[cfg(test)]
 mod authorization;
 pub mod bans;
@@ -57,6 +58,7 @@ pub fn all() -> Api {
     let api = tokens::routes(api);
     let api = inventory::routes(api);
     let api = map::routes(api);
+    let api = alarms::routes(api);
     metrics::routes(api)
 }
 

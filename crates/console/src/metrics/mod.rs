@@ -4,6 +4,7 @@
 //! them was chosen by a client. A subject adds its own file here and a line in `text.rs`.
 
 mod calls;
+mod detect;
 mod limits;
 mod node;
 mod store;
@@ -24,6 +25,7 @@ pub(crate) fn text(state: &ApiState) -> String {
     node::write(&mut out, &state.control);
     store::write(&mut out, &state.control);
     limits::write(&mut out, &state.control);
+    detect::write(&mut out, &state.control);
     calls::write(&mut out, state);
     out.finish()
 }

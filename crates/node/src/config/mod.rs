@@ -6,6 +6,7 @@
 
 mod control;
 mod control_files;
+mod detect;
 mod diagnostic;
 mod directory;
 mod drill;
@@ -24,6 +25,7 @@ mod sections;
 
 pub use control::{CONTROL_LIMITS, ControlConfig, ControlLimits, ControlTls};
 pub use control_files::ControlFiles;
+pub use detect::DetectConfig;
 pub use diagnostic::{ConfigErrors, Diagnostic, Severity};
 pub use directory::DirectoryConfig;
 pub use drill::DrillConfig;
@@ -93,6 +95,8 @@ pub struct Config {
     pub control: Option<ControlConfig>,
     /// What is kept of devices, and where things are.
     pub inventory: InventoryConfig,
+    /// What detectors go by.
+    pub detect: DetectConfig,
     /// Whether attacks may be rehearsed.
     pub drill: DrillConfig,
     /// What restrictions mean here.

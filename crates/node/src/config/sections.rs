@@ -4,8 +4,8 @@ use super::diagnostic::{ConfigErrors, Severity, Source};
 use super::read::{Reader, Table};
 use super::{
     AccessConfig, AuthenticationConfig, Config, DrillConfig, Durability, Limits, LogConfig, LogFormat,
-    NodeConfig, RecordConfig, SandboxConfig, StoreConfig, SysConfig, control, directory, inventory, jwt,
-    keys, listener, rates, record, restrict,
+    NodeConfig, RecordConfig, SandboxConfig, StoreConfig, SysConfig, control, detect, directory, inventory,
+    jwt, keys, listener, rates, record, restrict,
 };
 use ravelin_broker::SHARDS_MAX;
 use ravelin_event::Level;
@@ -104,6 +104,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
     });
     let control = root.table("control", |table| control::read(table, base));
     let inventory = inventory::read(&mut root);
+    let detect = detect::read(&mut root);
     let restrict = Arc::new(restrict::read(&mut root));
     root.finish();
 
@@ -128,6 +129,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         sys,
         control,
         inventory,
+        detect,
         drill,
         restrict,
         warnings: Vec::new(),

@@ -12,6 +12,7 @@ mod ask;
 mod bans;
 mod certificate;
 mod credentials;
+mod detect;
 mod directory;
 mod drill;
 mod fence;
@@ -28,6 +29,8 @@ pub use acl::{DryRun, DryRunDone, DryRunFailure, OwnedAction};
 pub use actor::{Actor, Role, Via};
 pub use ask::{ConnInfo, ShardView, Unavailable};
 pub use bans::{BanDone, BanFailure};
+pub(crate) use detect::Detection;
+pub use detect::{DetectFailure, DetectFigures};
 pub(crate) use directory::Held;
 pub use directory::{DirectoryFailure, Ends};
 pub use drill::{Drill, DrillFailure, PREFIX as DRILL_PREFIX};
@@ -88,6 +91,7 @@ pub(crate) struct Inner {
     pub runner: Mutex<Option<Sender<Request>>>,
     pub ban_records: bans::BanRecords,
     pub devices: Devices,
+    pub detection: Detection,
     pub keys: Keys,
     pub pressure: Arc<Pressure>,
     pub drills: drill::Drills,
@@ -148,6 +152,7 @@ impl Control {
         self.open_credentials()?;
         self.open_record();
         self.open_directory()?;
+        self.open_detection();
         Ok(())
     }
 

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod check;
 pub mod client;
 pub mod ctl;
+pub mod detect;
 pub mod drill;
 pub mod init;
 pub mod passwd;
