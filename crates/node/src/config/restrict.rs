@@ -230,7 +230,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<RestrictConfig, String> {
         let config = Config::parse(&format!("{LISTENER}{text}"), Path::new("/"));
-        config.map(|config| config.restrict).map_err(|errors| errors.to_string())
+        config.map(|config| RestrictConfig::clone(&config.restrict)).map_err(|errors| errors.to_string())
     }
 
     #[test]
