@@ -46,6 +46,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("websocket_handshake", node::websocket_handshake),
     ("websocket_frames", node::websocket_frames),
     ("proxy", node::proxy),
+    ("firewall_request", node::firewall_request),
     ("broker_restore", broker::broker_restore),
     ("broker_frames", broker::broker_frames),
     ("sparkplug", identify::sparkplug),

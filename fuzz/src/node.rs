@@ -1,6 +1,7 @@
 //! Targets for the shell, `ravelin-node`.
 
 use ravelin_node::config::{Config, Severity};
+use ravelin_node::firewall::wire::Request;
 use ravelin_node::proxy::{HEADER_BYTES_MAX, parse};
 use ravelin_node::ws::handshake::{Handshake, Rules};
 use ravelin_node::ws::{Frames, WsError};
@@ -106,4 +107,14 @@ pub fn proxy(data: &[u8]) {
         }
     }
     assert!(whole != Ok(None) || data.len() < HEADER_BYTES_MAX, "it waits for more than it accepts");
+}
+
+/// What the firewall's agent reads.
+pub fn firewall_request(mut data: &[u8]) {
+    while let Ok(Some(request)) = Request::read(&mut data) {
+        let bytes = request.encode();
+        let again = Request::read(&mut &bytes[..]).expect("what was written is read");
+        // A network is written in its canonical form.
+        assert_eq!(again.map(|again| again.encode()), Some(bytes));
+    }
 }

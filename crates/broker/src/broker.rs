@@ -423,6 +423,13 @@ impl Broker {
         Some(&self.sessions.get(self.session_of(link)?)?.who)
     }
 
+    /// Messages of a link that are not acknowledged yet: sent to the client, or QoS 1 and received from it.
+    pub fn unsettled(&self, link: LinkId) -> usize {
+        let session = self.session_of(link).and_then(|index| self.sessions.get(index));
+        let link = session.and_then(|session| session.link.as_deref());
+        link.map_or(0, |link| usize::from(link.unacked) + usize::from(link.qos1_pending))
+    }
+
     /// All live links.
     pub fn links(&self) -> Vec<LinkId> {
         let live = |&index: &u32| self.sessions.get(index).is_some_and(|session| session.link.is_some());

@@ -64,6 +64,12 @@ events! {
     ReloadFailed = "node.reload_failed", Warn { error: String, }
     /// The node stops; all sessions were written.
     Stopped = "node.stopped", Info { sessions: u64, }
+    /// The node was stopped by an order, in stages; this is what it was by then. It does not serve until it is released.
+    Fenced = "node.fenced", Warn {
+        order: u64, config_sha256: String, sessions: u64, retained: u64, record_sequence: Option<u64>,
+    }
+    /// A node that was stopped by an order serves again.
+    Released = "node.released", Warn { why: String, state: String, }
     /// A failure inside the node was contained to one connection.
     InternalError = "node.internal_error", Warn { what: String, address: Option<SocketAddr>, }
     /// The node is out of a resource of the operating system.

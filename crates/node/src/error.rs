@@ -70,6 +70,18 @@ pub enum Error {
     /// The configuration, or a file that it names, cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// The node was stopped by an order and has not been released.
+    #[error(
+        "the node was stopped by an order and does not serve until it is released: see what happened, then start it with \
+         `ravelin serve --release-fence \"WHY\"` ({}: {state})",
+        path.display()
+    )]
+    Fenced {
+        /// What was written down then.
+        path: PathBuf,
+        /// Its text.
+        state: String,
+    },
     /// A configuration that was read again differs in what cannot change while the node runs.
     #[error("{0}")]
     NeedsRestart(String),

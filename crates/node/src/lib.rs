@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 mod error;
 pub mod fetch;
+pub mod firewall;
 mod hashpool;
 mod issuers;
 mod ladder;

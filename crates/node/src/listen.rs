@@ -37,6 +37,7 @@ pub(crate) fn bind_all(config: &Config, shards: usize) -> Result<BoundAll, Error
                 entrance: index as u16,
                 pending: true,
                 not_before_ms: 0,
+                closed: false,
             });
         }
     }

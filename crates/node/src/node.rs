@@ -4,7 +4,7 @@ use crate::config::{Config, Diagnostic, LogFormat};
 use crate::control::record;
 use crate::control::{
     Control, Detection, Devices, Inner, Keys, KeysThread, Loading, Records, RecordsThread, Tree, WATCH_REST,
-    WatchQueue, WatchThread, cached_lists,
+    WatchQueue, WatchThread, cached_lists, refuse_if_fenced,
 };
 use crate::error::Error;
 use crate::hashpool::HashPool;
@@ -72,6 +72,7 @@ impl Node {
 
     /// The same with the event log going to `out`.
     pub fn start_with_log(config: Config, out: Box<dyn io::Write + Send>) -> Result<Node, Error> {
+        refuse_if_fenced(&config)?;
         listen::raise_file_limit();
         let clock = Clock::start();
         let shards = shard_count(&config);
@@ -161,6 +162,7 @@ impl Node {
             detection,
             pressure: Arc::clone(&pressure),
             drills: Default::default(),
+            fence: Default::default(),
             serving: Default::default(),
         }));
         sink.set_watch(Arc::clone(&control.0.watch));

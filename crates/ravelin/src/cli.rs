@@ -47,6 +47,9 @@ enum Command {
     Sbom(commands::sbom::Args),
     /// Publish messages.
     Pub(commands::publish::Args),
+    /// The firewall's agent, which `serve` starts.
+    #[command(hide = true, name = ravelin_node::firewall::AGENT_COMMAND)]
+    FirewallAgent(commands::firewall_agent::Args),
     /// Subscribe and print messages.
     Sub(commands::subscribe::Args),
     /// Measure a broker: throughput, latency, loss, order.
@@ -68,6 +71,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => commands::check::run(args),
         Command::Sbom(args) => commands::sbom::run(args),
         Command::Pub(args) => commands::publish::run(args),
+        Command::FirewallAgent(args) => commands::firewall_agent::run(args),
         Command::Sub(args) => commands::subscribe::run(args),
         Command::Bench(args) => commands::bench::run(args),
     };

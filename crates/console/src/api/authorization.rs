@@ -77,6 +77,7 @@ const TABLE: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/v1/loglevel", Some(Role::Viewer)),
     ("PUT", "/v1/loglevel", Some(Role::Admin)),
     ("PUT", "/v1/drain", Some(Role::Admin)),
+    ("GET", "/v1/firewall", Some(Role::Viewer)),
     ("GET", "/v1/drill", Some(Role::Viewer)),
     ("POST", "/v1/drill", Some(Role::Admin)),
     ("POST", "/v1/drill/end", Some(Role::Admin)),

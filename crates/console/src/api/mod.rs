@@ -10,6 +10,7 @@ pub mod clients;
 pub mod directory;
 pub mod drill;
 pub mod events;
+pub mod firewall;
 mod health;
 pub mod inventory;
 pub mod limits;
@@ -50,6 +51,7 @@ pub fn all() -> Api {
     let api = clients::routes(api);
     let api = bans::routes(api);
     let api = drill::routes(api);
+    let api = firewall::routes(api);
     let api = directory::routes(api);
     let api = acl::routes(api);
     let api = certificates::routes(api);

@@ -11,6 +11,7 @@ mod diagnostic;
 mod directory;
 mod drill;
 mod files;
+mod firewall;
 mod inventory;
 mod jwt;
 mod keys;
@@ -30,6 +31,7 @@ pub use diagnostic::{ConfigErrors, Diagnostic, Severity};
 pub use directory::DirectoryConfig;
 pub use drill::DrillConfig;
 pub use files::{Fetched, Files, ListenerFiles};
+pub use firewall::FirewallConfig;
 pub use inventory::InventoryConfig;
 pub(crate) use inventory::places;
 pub use jwt::JwtConfig;
@@ -97,6 +99,8 @@ pub struct Config {
     pub inventory: InventoryConfig,
     /// What detectors go by.
     pub detect: DetectConfig,
+    /// The operating system's firewall.
+    pub firewall: FirewallConfig,
     /// Whether attacks may be rehearsed.
     pub drill: DrillConfig,
     /// What restrictions mean here.
@@ -192,6 +196,11 @@ pub struct SysConfig {
 }
 
 impl Config {
+    /// The text of the file that it was read from.
+    pub(crate) fn text(&self) -> &str {
+        &self.source.text
+    }
+
     /// Reads the file at `path` (or `ravelin.toml` in the directory at `path`).
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
         let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_path_buf() };

@@ -3,9 +3,9 @@
 use super::diagnostic::{ConfigErrors, Severity, Source};
 use super::read::{Reader, Table};
 use super::{
-    AccessConfig, AuthenticationConfig, Config, DrillConfig, Durability, Limits, LogConfig, LogFormat,
-    NodeConfig, RecordConfig, SandboxConfig, StoreConfig, SysConfig, control, detect, directory, inventory,
-    jwt, keys, listener, rates, record, restrict,
+    AccessConfig, AuthenticationConfig, Config, DrillConfig, Durability, FirewallConfig, Limits, LogConfig,
+    LogFormat, NodeConfig, RecordConfig, SandboxConfig, StoreConfig, SysConfig, control, detect, directory,
+    inventory, jwt, keys, listener, rates, record, restrict,
 };
 use ravelin_broker::SHARDS_MAX;
 use ravelin_event::Level;
@@ -78,6 +78,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
     });
     let sandbox = root.table("sandbox", SandboxConfig::read);
     let drill = root.table("drill", DrillConfig::read);
+    let firewall = root.table("firewall", FirewallConfig::read);
     let record = root.table("record", |table| RecordConfig::read(table, base));
     let limits = root.table("limits", Limits::read);
     let rates = root.tables("rate", rates::read);
@@ -131,6 +132,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         inventory,
         detect,
         drill,
+        firewall,
         restrict,
         warnings: Vec::new(),
         mentioned: mentioned(&document, &source.name, base),

@@ -34,7 +34,8 @@ pub use detect::{DetectFailure, DetectFigures};
 pub(crate) use directory::Held;
 pub use directory::{DirectoryFailure, Ends};
 pub use drill::{Drill, DrillFailure, PREFIX as DRILL_PREFIX};
-pub use fence::FenceFailure;
+pub(crate) use fence::refuse_if_fenced;
+pub use fence::{FENCED_FILE, FenceFailure};
 pub use inventory::{Arrival, Handshake, InventoryFailure};
 pub use keys::{CaStatus, CertificateDone, IssuedCertificate, KeysFailure, RevokeDone, Sessions};
 pub use records::{Dump, Records, RecordsError, Space};
@@ -95,6 +96,7 @@ pub(crate) struct Inner {
     pub keys: Keys,
     pub pressure: Arc<Pressure>,
     pub drills: drill::Drills,
+    pub fence: fence::Fence,
     pub serving: restrict::Serving,
 }
 
@@ -181,6 +183,7 @@ impl Control {
             uptime_s: self.now().mono_ms / 1000,
             shards: self.0.mailboxes.len(),
             ready: !self.0.records.has_failed()
+                && !self.0.fence.is_stopping()
                 && self.0.mailboxes.iter().all(|mailbox| !mailbox.is_closed()),
             listeners: listeners
                 .map(|(listener, address)| (listener.name.clone(), listener.transport.name(), *address))
@@ -304,6 +307,11 @@ impl Control {
     /// Says who reloads and stops the node when asked.
     pub(crate) fn attend(&self, runner: Sender<Request>) {
         *self.0.runner.lock().unwrap_or_else(PoisonError::into_inner) = Some(runner);
+    }
+
+    /// Whether somebody runs the node who can be asked to reload or stop it.
+    pub fn is_attended(&self) -> bool {
+        self.0.runner.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     fn request(&self, request: Request) -> bool {

@@ -28,6 +28,8 @@ pub(crate) struct Bound {
     pub pending: bool,
     /// Not before this time.
     pub not_before_ms: u64,
+    /// Closed by an order: whoever connects is let go.
+    pub closed: bool,
 }
 
 /// A file descriptor kept for when there are none: with it, a connection can be accepted and closed instead of
@@ -59,6 +61,10 @@ impl Shard {
         for _ in 0..BATCH {
             let timer = self.prices.timer(self.counters.accepted);
             match self.bound[index].listener.accept() {
+                Ok((socket, address)) if self.bound[index].closed => {
+                    drop(socket);
+                    self.let_go(address);
+                }
                 Ok((socket, address)) => self.admit(socket, address, self.bound[index].entrance, timer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.bound[index].pending = false;

@@ -26,6 +26,7 @@ mod accept;
 mod alarm;
 mod close;
 pub(crate) mod conn;
+mod fence;
 mod flush;
 mod inventory;
 mod journal;

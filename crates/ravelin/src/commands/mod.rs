@@ -7,6 +7,7 @@ pub mod client;
 pub mod ctl;
 pub mod detect;
 pub mod drill;
+pub mod firewall_agent;
 pub mod init;
 pub mod passwd;
 pub mod publish;

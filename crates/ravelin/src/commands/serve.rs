@@ -2,8 +2,10 @@
 
 use anyhow::Context;
 use ravelin_console::Console;
+use ravelin_event::Event;
 use ravelin_node::config::{Config, ConfigErrors};
-use ravelin_node::{Caught, Node, Sandbox, run as run_node};
+use ravelin_node::control::FENCED_FILE;
+use ravelin_node::{Caught, Node, Sandbox, firewall, run as run_node};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,10 @@ pub struct Args {
     #[arg(long, value_name = "ADDR:PORT")]
     dangerous_open: Option<SocketAddr>,
 
+    /// The node was stopped by an order (`ravelin respond stop-node`): let it serve again, and say why. It is recorded.
+    #[arg(long, value_name = "WHY", conflicts_with = "dangerous_open")]
+    release_fence: Option<String>,
+
     /// Where `--dangerous-open` keeps its state; without it, nothing is kept.
     #[arg(long, value_name = "DIR", requires = "dangerous_open")]
     data: Option<PathBuf>,
@@ -52,10 +58,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let workers = args.workers;
     let load = move || load(&path, workers);
     let config = load()?;
+    let released = args.release_fence.map(|why| release(&config, why)).transpose()?;
+    // It keeps a right that the node gives up now.
+    let firewall = firewall::Agent::start(&config);
     // Before anything starts a thread.
     let sandbox = Sandbox::enter(&config)?;
     let caught = Caught::new()?;
     let node = Node::start(config)?;
+    node.control().attach_firewall(firewall);
+    if let Some(event) = released {
+        node.control().emit(event);
+    }
     // It answers until the node has stopped, and says then that it has.
     let _console = match Console::start(node.control()) {
         Ok(console) => console,
@@ -67,6 +80,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     close(sandbox, &node)?;
     run_node(node, caught, load)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes the mark away that an order has left; what it said goes to the log and the record.
+fn release(config: &Config, why: String) -> anyhow::Result<Event> {
+    let data = config.node.data.as_ref().context("a node without `data` is never stopped for good")?;
+    let mark = data.join(FENCED_FILE);
+    let state = std::fs::read_to_string(&mark)
+        .with_context(|| format!("the node was not stopped by an order: there is no {}", mark.display()))?;
+    anyhow::ensure!(!why.trim().is_empty(), "--release-fence takes a reason");
+    std::fs::remove_file(&mark).with_context(|| format!("failed to remove {}", mark.display()))?;
+    Ok(Event::Released { why, state: state.trim().into() })
 }
 
 /// Everything is open: from here on only what a node must do is allowed.

@@ -1,6 +1,7 @@
 //! What an operator does with a node, and relies on.
 
 mod dynsec;
+mod firewall;
 mod identity;
 mod open;
 mod proxy;

@@ -10,6 +10,7 @@ mod clients;
 mod connection;
 mod directory;
 pub(super) mod events;
+mod firewall;
 mod identity;
 mod inventory;
 mod limits;
@@ -80,6 +81,9 @@ enum Command {
     /// See what each rung of the accept ladder refused, and what that costs
     #[command(after_help = "Example:\n  ravelin ctl ladder --dir plant")]
     Ladder,
+    /// See what the operating system's firewall drops for the node, and how much it has dropped
+    #[command(after_help = "Example:\n  ravelin ctl firewall --dir plant")]
+    Firewall,
     /// See and change identities, groups, roles and classes
     Directory(directory::Args),
     /// See why a client may do something, and whom new rules would refuse
@@ -127,6 +131,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Lockout(args) => bans::run_lockout(ctl, args),
         Command::Rates => bans::run_rates(ctl),
         Command::Ladder => bans::run_ladder(ctl),
+        Command::Firewall => firewall::run(&ctl),
         Command::Directory(args) => directory::run(ctl, args),
         Command::Acl(args) => acl::run(ctl, args),
         Command::Events(args) => events::run(ctl, args),

@@ -1,0 +1,135 @@
+//! Listeners that are closed by an order, and a node that is stopped for good, on a running node.
+
+mod support;
+
+use ravelin_mqtt::{QoS, Version};
+use ravelin_node::control::FENCED_FILE;
+use ravelin_node::{Caught, Error, Node, config::Config};
+use ravelin_respond::Action;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Instant;
+use support::*;
+
+const SHUTTING_DOWN: u8 = 0x8B;
+
+/// Two open listeners.
+const TWO: &str = r#"
+[[listener]]
+name = "field"
+transport = "tcp"
+address = "127.0.0.1:0"
+bind_client_id = "none"
+dangerous_anonymous = true
+[[listener]]
+name = "office"
+transport = "tcp"
+address = "127.0.0.1:0"
+bind_client_id = "none"
+dangerous_anonymous = true
+[access]
+dangerous_allow_everything = true
+"#;
+
+fn close(listener: &str) -> Action {
+    Action::StopListener { listener: listener.into() }
+}
+
+/// Whether whoever connects is let go without a word.
+fn is_let_go(address: SocketAddr) -> bool {
+    let mut socket = connect_socket(address);
+    socket.read(&mut [0; 1]).map_or(true, |read| read == 0)
+}
+
+#[test]
+fn a_closed_listener_ends_its_connections_and_opens_again() {
+    let (node, log) = node(TWO, Path::new("."));
+    let (field, office) = (node.addresses()[0], node.addresses()[1]);
+    let mut meter = Client::new(connect_socket(field), Version::V5);
+    meter.connect(&connect("meter"));
+    let mut clerk = client(office, "clerk");
+    let control = node.control();
+
+    let wrong = control.blocking_fence(1, &close("nowhere"), None).unwrap_err().to_string();
+    assert!(wrong.contains("field, office"), "{wrong}");
+    let begun = Instant::now();
+    let effect = control.blocking_fence(2, &close("field"), None).unwrap();
+    println!("request to last connection ended: {:?}", begun.elapsed());
+    assert!(effect.contains("1 connections ended"), "{effect}");
+    assert_eq!(meter.expect_end(), Some(SHUTTING_DOWN));
+    assert!(is_let_go(field));
+    log.wait_for(&["connection.refused", "shutting_down"]);
+    clerk.ping();
+
+    // Two orders: the last that is taken back opens it.
+    control.blocking_fence(3, &close("field"), None).unwrap();
+    assert!(control.blocking_unfence(2, &close("field")).unwrap().contains("another order"));
+    assert!(is_let_go(field));
+    control.blocking_unfence(3, &close("field")).unwrap();
+    client(field, "meter").ping();
+    node.shutdown().unwrap();
+}
+
+#[test]
+fn a_node_that_is_stopped_for_good_keeps_what_it_acknowledged_and_waits_to_be_released() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let config = || Config::dangerous_open(([127, 0, 0, 1], 0).into(), Some(data.clone()), 1).unwrap();
+    let (running, log) = start(config());
+    let field = running.addresses()[0];
+    let mut kept = Client::new(connect_socket(field), Version::V5);
+    let subscriber =
+        ravelin_mqtt::Connect { version: Version::V5, session_expiry_s: Some(3600), ..connect("subscriber") };
+    kept.connect(&subscriber);
+    kept.subscribe("a", QoS::AtLeastOnce);
+    drop(kept);
+    let mut sender = client(field, "sender");
+    for id in 1..=20 {
+        sender.publish_acknowledged("a", id, false, &[id as u8]);
+    }
+    let control = running.control();
+    let caught = Caught::new().unwrap();
+    let same = config();
+    let served = std::thread::spawn(move || ravelin_node::run(running, caught, move || Ok(same.clone())));
+    // Whoever runs the node takes its orders a moment after it was started.
+    wait_until(|| control.is_attended(), || "nobody runs the node".into());
+    let effect = control.blocking_fence(9, &Action::StopNode {}, None).unwrap();
+    assert!(effect.contains("sessions") && !control.status().ready, "{effect}");
+    served.join().unwrap().unwrap();
+    log.wait_for(&["node.fenced", "order=9"]);
+
+    let mark = data.join(FENCED_FILE);
+    let state = std::fs::read_to_string(&mark).unwrap();
+    assert!(state.contains("\"order\":9") && state.contains(&config().sha256()), "{state}");
+    let Err(Error::Fenced { .. }) = Node::start(config()) else {
+        panic!("it serves although nobody released it")
+    };
+
+    std::fs::remove_file(mark).unwrap();
+    let (again, _) = start(config());
+    let mut kept = Client::new(connect_socket(again.addresses()[0]), Version::V5);
+    let back = ravelin_mqtt::Connect { clean_start: false, ..subscriber };
+    kept.connect(&back);
+    for id in 1..=20 {
+        assert_eq!(kept.message().1, [id], "nothing that was acknowledged is lost");
+    }
+    again.shutdown().unwrap();
+}
+
+#[test]
+fn without_an_agent_the_firewall_says_what_it_would_do() {
+    let (node, _) = node(TWO, Path::new("."));
+    let block = Action::Firewall { network: "198.51.100.7".into() };
+    let control = node.control();
+    control.attach_firewall(None);
+    let effect = control.blocking_fence(1, &block, Some(60)).unwrap();
+    assert!(effect.contains("dry run") && effect.contains("198.51.100.7/32 timeout 60s"), "{effect}");
+    assert_eq!(control.firewall().state, "off");
+    assert_eq!(control.firewall().blocked.len(), 1);
+    control.blocking_unfence(1, &block).unwrap();
+    assert!(control.firewall().blocked.is_empty());
+    let own = Action::Firewall { network: "127.0.0.1".into() };
+    assert!(control.blocking_fence(2, &own, None).is_err());
+    node.shutdown().unwrap();
+}
