@@ -18,6 +18,7 @@ Examples:
   ravelin detect suppress --detector flood --subject client:meter-7 --for 1h --dir plant
   ravelin detect trust meter-7 --dir plant
   ravelin detect detectors --dir plant
+  ravelin detect replay capture.pcap
 
 The node is found as by `ravelin ctl`: --dir, or --url with --ca and a certificate or a token.
 Exit codes: 0 done, 1 the node refused, 2 wrong usage, 3 the node cannot be reached.";
