@@ -145,8 +145,8 @@ fn row<'a>(
 ) -> Result<(Row<'a>, Option<&'a str>), (&'static str, String)> {
     let at_us = microseconds(fields.field(0))
         .ok_or_else(|| ("t", format!("{} is no time in seconds", shown(fields.field(0)))))?;
-    let what =
-        What::parse(fields.field(4)).ok_or_else(|| ("ev", format!("{} is no event", shown(fields.field(4)))))?;
+    let what = What::parse(fields.field(4))
+        .ok_or_else(|| ("ev", format!("{} is no event", shown(fields.field(4)))))?;
     let ip = address
         .parse(fields.field(2))
         .ok_or_else(|| ("src", format!("{} is no address", shown(fields.field(2)))))?;
@@ -157,7 +157,8 @@ fn row<'a>(
         other => return Err(("dir", format!("{} is neither c nor b", shown(other)))),
     };
     let connection = fields.field(1);
-    let connection = connection.parse().map_err(|_| ("conn", format!("{} is no number", shown(connection))))?;
+    let connection =
+        connection.parse().map_err(|_| ("conn", format!("{} is no number", shown(connection))))?;
     let mut row = Row::new(at_us, connection, SocketAddr::new(ip, fields.number(3)?), what, from_client);
     row.client_id = fields.field(6);
     row.user_name = fields.field(7);
@@ -250,7 +251,8 @@ impl<R: BufRead> Table<R> {
         if quotes > 0 {
             self.unquote();
         } else {
-            self.fields.extend(self.record.iter().enumerate().filter(|(_, byte)| **byte == b',').map(|(at, _)| at));
+            self.fields
+                .extend(self.record.iter().enumerate().filter(|(_, byte)| **byte == b',').map(|(at, _)| at));
             self.fields.push(self.record.len());
         }
         Ok(if self.fields.len() > COLUMNS_MAX { Record::Odd("too many columns") } else { Record::Fields })
@@ -354,13 +356,10 @@ mod tests {
     fn rows_are_read_by_the_names_of_their_columns() {
         let text = format!("{HEADER}1.5,7,10.0.0.1,99,PUBLISH,c,meter,a/b,3,benign\r\n");
         let kept = kept(text.as_bytes());
-        assert_eq!(kept.rows, [(
-            1_500_000,
-            What::Publish,
-            "meter".to_string(),
-            "a/b".to_string(),
-            Some("benign".to_string())
-        )]);
+        assert_eq!(
+            kept.rows,
+            [(1_500_000, What::Publish, "meter".to_string(), "a/b".to_string(), Some("benign".to_string()))]
+        );
         let turned = b"ev,src,conn,t\nOPEN,::1,1,2\n";
         assert_eq!(self::kept(turned).rows[0].1, What::Open);
     }
@@ -379,7 +378,9 @@ mod tests {
 
     #[test]
     fn quotes_hold_commas_quotes_and_line_ends() {
-        let text = format!("{HEADER}1,7,10.0.0.1,9,PUBLISH,c,\"a,\"\"b\"\"\",\"x\ny\",3,\n2,7,10.0.0.1,9,OPEN,c,,,,\n");
+        let text = format!(
+            "{HEADER}1,7,10.0.0.1,9,PUBLISH,c,\"a,\"\"b\"\"\",\"x\ny\",3,\n2,7,10.0.0.1,9,OPEN,c,,,,\n"
+        );
         let kept = kept(text.as_bytes());
         assert_eq!((kept.rows[0].2.as_str(), kept.rows[0].3.as_str()), ("a,\"b\"", "x\ny"));
         assert_eq!(kept.rows.len(), 2);

@@ -30,7 +30,9 @@ pub(crate) fn read(mut input: impl BufRead, sink: &mut impl Sink) -> Result<(), 
     loop {
         bytes.clear();
         let mut limited = std::io::Read::take(&mut input, LINE_BYTES_MAX as u64);
-        let count = limited.read_until(b'\n', &mut bytes).map_err(|source| Error::Read { what: "the log", source })?;
+        let count = limited
+            .read_until(b'\n', &mut bytes)
+            .map_err(|source| Error::Read { what: "the log", source })?;
         if count == 0 {
             return Ok(());
         }
@@ -90,9 +92,11 @@ fn sight(id: &str, fields: &Value) -> Result<Option<Sight>, &'static str> {
         "queue.full" => {
             Sight::Dropped { client_id: fields.text("client_id")?, count: fields.number("dropped") }
         }
-        "inventory.duplicate_client" => {
-            Sight::Cloned { client_id: fields.text("client_id")?, addresses: fields.addresses(), why: fields.text("why")? }
-        }
+        "inventory.duplicate_client" => Sight::Cloned {
+            client_id: fields.text("client_id")?,
+            addresses: fields.addresses(),
+            why: fields.text("why")?,
+        },
         "inventory.cloned_certificate" => Sight::Cloned {
             client_id: fields.text("certificate")?,
             addresses: fields.addresses(),
@@ -213,27 +217,39 @@ mod tests {
         text += "{\"at_ms\":9,\"id\":\"client.connected\",\"fields\":{}}\n{broken\n";
         let mut kept = Kept::default();
         read(text.as_bytes(), &mut kept).unwrap();
-        assert_eq!(kept.0, [
-            (0, Sight::Refused {
-                address,
-                client_id: Some("meter".into()),
-                identity: Some("root".into()),
-                why: Refusal::BadCredentials,
-                count: 1
-            }),
-            (1, Sight::Left {
-                client_id: "meter".into(),
-                address: Some(address),
-                cause: DisconnectCause::KeepAlive
-            }),
-            (3, Sight::Denied {
-                client_id: "meter".into(),
-                operation: Operation::Subscribe,
-                name: "#".into(),
-                why: Refusal::AccessRule,
-                count: 1
-            }),
-        ]);
+        assert_eq!(
+            kept.0,
+            [
+                (
+                    0,
+                    Sight::Refused {
+                        address,
+                        client_id: Some("meter".into()),
+                        identity: Some("root".into()),
+                        why: Refusal::BadCredentials,
+                        count: 1
+                    }
+                ),
+                (
+                    1,
+                    Sight::Left {
+                        client_id: "meter".into(),
+                        address: Some(address),
+                        cause: DisconnectCause::KeepAlive
+                    }
+                ),
+                (
+                    3,
+                    Sight::Denied {
+                        client_id: "meter".into(),
+                        operation: Operation::Subscribe,
+                        name: "#".into(),
+                        why: Refusal::AccessRule,
+                        count: 1
+                    }
+                ),
+            ]
+        );
         assert_eq!(kept.1.iter().map(|warning| warning.line).collect::<Vec<_>>(), [6, 7]);
     }
 }

@@ -32,8 +32,13 @@ pub(super) struct Blocks<R> {
 
 enum Kind {
     /// Fractions of a second, and the link type.
-    Pcap { nanoseconds: bool, link_type: u16 },
-    Pcapng { interfaces: Vec<Interface> },
+    Pcap {
+        nanoseconds: bool,
+        link_type: u16,
+    },
+    Pcapng {
+        interfaces: Vec<Interface>,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -99,7 +104,11 @@ impl<R: Read> Blocks<R> {
     }
 
     #[allow(clippy::type_complexity, reason = "a time, a link type, and where the bytes are")]
-    fn pcap_packet(&mut self, nanoseconds: bool, link_type: u16) -> Result<Option<(u64, u16, usize, usize)>, Error> {
+    fn pcap_packet(
+        &mut self,
+        nanoseconds: bool,
+        link_type: u16,
+    ) -> Result<Option<(u64, u16, usize, usize)>, Error> {
         if !self.fill(16)? {
             return Ok(None);
         }
@@ -137,8 +146,7 @@ impl<R: Read> Blocks<R> {
                     None
                 }
                 2 | 6 if end >= 20 => {
-                    let interface =
-                        if kind == 6 { self.u32(0) as usize } else { usize::from(self.u16(0)) };
+                    let interface = if kind == 6 { self.u32(0) as usize } else { usize::from(self.u16(0)) };
                     let time = u64::from(self.u32(4)) << 32 | u64::from(self.u32(8));
                     self.timed(interface, Some(time), 20, self.u32(12) as usize, end)?
                 }
@@ -220,7 +228,8 @@ impl<R: Read> Blocks<R> {
                 // if_tsoffset.
                 14 if length == 8 => {
                     let (first, second) = (u64::from(self.u32(at + 4)), u64::from(self.u32(at + 8)));
-                    interface.offset_s = if self.little { second << 32 | first } else { first << 32 | second };
+                    interface.offset_s =
+                        if self.little { second << 32 | first } else { first << 32 | second };
                 }
                 _ => {}
             }

@@ -109,7 +109,8 @@ impl Flow {
         };
         let (agreed, closed) = (&mut self.agreed, &mut self.closed);
         let mut ended = false;
-        let mut out = Out { sink, at_us, number: self.number, source: self.client, client_id: &mut self.client_id };
+        let mut out =
+            Out { sink, at_us, number: self.number, source: self.client, client_id: &mut self.client_id };
         let take = |piece: Piece<'_>| match piece {
             Piece::Bytes(bytes) => reader.handle(bytes, agreed, &mut out),
             Piece::Gap => reader.gap(),
@@ -180,7 +181,8 @@ impl Flows {
         if self.segments.is_multiple_of(CLEAR_EVERY) {
             self.flows.retain(|_, flow| flow.stage == Stage::Open || at_us - flow.last_us < STRAGGLER_US);
         }
-        let key = if segment.from <= segment.to { (segment.from, segment.to) } else { (segment.to, segment.from) };
+        let key =
+            if segment.from <= segment.to { (segment.from, segment.to) } else { (segment.to, segment.from) };
         let opens = segment.flags & (SYN | ACK) == SYN;
         if opens && let Some(old) = self.flows.get_mut(&key) {
             let again = old.stage == Stage::Syn && old.client == segment.from;
@@ -234,7 +236,8 @@ impl Flows {
 
     /// A connection of which this is the first segment; `None`: it is not followed.
     fn first(&mut self, at_us: u64, segment: &Segment<'_>, sink: &mut impl Sink) -> Option<Flow> {
-        let is_server = |address: SocketAddr| self.ports.contains(&address.port()) || self.servers.contains(&address);
+        let is_server =
+            |address: SocketAddr| self.ports.contains(&address.port()) || self.servers.contains(&address);
         match segment.flags & (SYN | ACK | RST) {
             SYN => return Some(Flow::new(segment.from, segment.to, true)),
             flags if flags == SYN | ACK => return Some(Flow::new(segment.to, segment.from, true)),

@@ -76,7 +76,8 @@ fn ipv4(packet: &[u8]) -> Option<Segment<'_>> {
     if header < 20 || *packet.get(9)? != 6 || fragment & 0x3FFF != 0 {
         return None;
     }
-    let address = |at: usize| Some(IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?)));
+    let address =
+        |at: usize| Some(IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(packet.get(at..at + 4)?).ok()?)));
     let (from, to) = (address(12)?, address(16)?);
     // With offloading the kernel may say 0: then it is all that is there.
     let total = match usize::from(be16(packet, 2)?) {

@@ -2,9 +2,7 @@
 
 use super::flows::Emit;
 use crate::What;
-use ravelin_mqtt::{
-    AckKind, DecodeLimits, Packet, Publish, Sender, Version, connect_version, decode, peek,
-};
+use ravelin_mqtt::{AckKind, DecodeLimits, Packet, Publish, Sender, Version, connect_version, decode, peek};
 
 /// Bytes of a packet that are kept; of a longer PUBLISH the rest of the payload is counted and skipped.
 const PACKET_BYTES_MAX: usize = 64 << 10;
@@ -121,7 +119,14 @@ impl Reader {
         None
     }
 
-    fn decoded(&mut self, first: u8, body: &[u8], cut: usize, agreed: &mut Agreed, emit: &mut impl Emit) -> bool {
+    fn decoded(
+        &mut self,
+        first: u8,
+        body: &[u8],
+        cut: usize,
+        agreed: &mut Agreed,
+        emit: &mut impl Emit,
+    ) -> bool {
         let from_client = self.sender == Sender::Client;
         let limits = limits();
         if first >> 4 == 1 && from_client {

@@ -57,7 +57,9 @@ impl Stream {
             if !payload.is_empty() {
                 self.keep(at_us, next, sequence, payload);
             }
-            if self.is_full() || at_us.saturating_sub(self.waiting_since_us) >= LOST_US && !self.waiting.is_empty() {
+            if self.is_full()
+                || at_us.saturating_sub(self.waiting_since_us) >= LOST_US && !self.waiting.is_empty()
+            {
                 self.skip(&mut out);
             } else if self.waiting.is_empty() && fin {
                 // Nothing but the end is there, and something before it is not.
@@ -184,7 +186,8 @@ mod tests {
     #[test]
     fn what_is_lost_is_a_gap_after_a_while_or_at_the_end() {
         assert_eq!(played(&[(0, 0, "ab", false), (0, 4, "ef", false)]), "ab_ef");
-        let late = [(0, 0, "ab", false), (0, 4, "ef", false), (LOST_US, 6, "gh", false), (LOST_US, 8, "ij", false)];
+        let late =
+            [(0, 0, "ab", false), (0, 4, "ef", false), (LOST_US, 6, "gh", false), (LOST_US, 8, "ij", false)];
         assert_eq!(played(&late), "ab_efghij");
     }
 
@@ -196,7 +199,9 @@ mod tests {
             stream.handle(0, number * 1000, &[0; 500], 0, false, |piece| {
                 gaps += usize::from(matches!(piece, Piece::Gap));
             });
-            assert!(stream.waiting_bytes <= WAITING_BYTES_MAX + 500 && stream.waiting.len() <= WAITING_MAX + 1);
+            assert!(
+                stream.waiting_bytes <= WAITING_BYTES_MAX + 500 && stream.waiting.len() <= WAITING_MAX + 1
+            );
         }
         assert!(gaps > 0);
     }

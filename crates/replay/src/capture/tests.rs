@@ -182,7 +182,10 @@ fn mqtt_3_1_and_5_and_long_payloads_are_read() {
     pcap.client(100, link::ACK, b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01a");
     pcap.client(116, link::ACK, b"\x82\x0b\x00\x01\x00\x00\x01x\x00\x00\x01y\x01");
     pcap.server(200, link::ACK, b"\x90\x05\x00\x01\x00\x00\x87");
-    assert_eq!(pcap.told(), "1OPENc: 1CONNECTc:a 1SUBSCRIBEc:ax 1SUBSCRIBEc:ay 1SUBACKb:a 1SUBACKb:a 1ENDc:a");
+    assert_eq!(
+        pcap.told(),
+        "1OPENc: 1CONNECTc:a 1SUBSCRIBEc:ax 1SUBSCRIBEc:ay 1SUBACKb:a 1SUBACKb:a 1ENDc:a"
+    );
 }
 
 #[test]
@@ -198,7 +201,11 @@ fn pcapng_is_read_with_its_resolution() {
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         bytes.extend(length.to_be_bytes());
     };
-    block(&mut bytes, 0x0A0D_0D0A, &[0x1A, 0x2B, 0x3C, 0x4D, 0, 1, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255]);
+    block(
+        &mut bytes,
+        0x0A0D_0D0A,
+        &[0x1A, 0x2B, 0x3C, 0x4D, 0, 1, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255],
+    );
     block(&mut bytes, 1, &[0, 1, 0, 0, 0, 4, 0, 0, 0, 9, 0, 1, 9, 0, 0, 0, 0, 0, 0, 0]);
     block(&mut bytes, 5, &[0; 12]);
     for frame in [frame, frame2] {

@@ -56,7 +56,13 @@ impl Meters {
 }
 
 /// Counts a PUBLISH of a client.
-pub(super) fn count(metered: &mut Metered, row: &Row<'_>, topic: Option<&Arc<str>>, now_ms: u64, undelivered: bool) {
+pub(super) fn count(
+    metered: &mut Metered,
+    row: &Row<'_>,
+    topic: Option<&Arc<str>>,
+    now_ms: u64,
+    undelivered: bool,
+) {
     metered.packets += 1;
     metered.messages += 1;
     metered.bytes += u64::from(row.payload_len);
@@ -68,11 +74,16 @@ pub(super) fn count(metered: &mut Metered, row: &Row<'_>, topic: Option<&Arc<str
         metered.other_messages += 1;
         return;
     };
-    let known = metered.topics.iter().rposition(|known| Arc::ptr_eq(&known.topic, topic) || known.topic == *topic);
+    let known =
+        metered.topics.iter().rposition(|known| Arc::ptr_eq(&known.topic, topic) || known.topic == *topic);
     let meter = match known {
         Some(at) => &mut metered.topics[at],
         None if metered.topics.len() < Metered::TOPICS_MAX => {
-            metered.topics.push(TopicMeter { topic: Arc::clone(topic), first_ms: now_ms, ..TopicMeter::default() });
+            metered.topics.push(TopicMeter {
+                topic: Arc::clone(topic),
+                first_ms: now_ms,
+                ..TopicMeter::default()
+            });
             let last = metered.topics.len() - 1;
             &mut metered.topics[last]
         }

@@ -94,7 +94,8 @@ impl Subscriptions {
         if let Some(known) = self.routes.get(topic) {
             return *known;
         }
-        let found = self.exact.contains_key(topic) || self.wild.iter().any(|(filter, _)| matches(filter, topic));
+        let found =
+            self.exact.contains_key(topic) || self.wild.iter().any(|(filter, _)| matches(filter, topic));
         if self.routes.len() >= ROUTES_MAX {
             self.routes.clear();
         }

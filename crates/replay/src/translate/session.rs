@@ -29,7 +29,8 @@ impl Translator {
             self.names.keep(row.client_id)
         };
         let identity = (!row.user_name.is_empty()).then(|| self.names.keep(row.user_name));
-        let will = row.will.then(|| self.names.keep(if row.topic.is_empty() { "unknown" } else { row.topic }));
+        let will =
+            row.will.then(|| self.names.keep(if row.topic.is_empty() { "unknown" } else { row.topic }));
         let now_ms = self.now_ms;
         let Some(connection) = self.connections.get_mut(&row.connection) else { return };
         match connection.state {

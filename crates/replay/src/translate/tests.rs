@@ -43,7 +43,12 @@ impl Story {
     }
 
     fn publish(&mut self, at_ms: u64, connection: u64, topic: &str) {
-        self.row(Row { topic, payload_len: 3, payload: b"abc", ..row(at_ms, connection, What::Publish, true) });
+        self.row(Row {
+            topic,
+            payload_len: 3,
+            payload: b"abc",
+            ..row(at_ms, connection, What::Publish, true)
+        });
     }
 
     fn subscribe(&mut self, at_ms: u64, connection: u64, topic: &str, code: u8) {
@@ -79,7 +84,9 @@ impl Story {
 #[test]
 fn every_end_of_a_connection_has_its_cause() {
     let mut story = Story::new();
-    for (number, client) in ["fin", "rst", "bye", "will", "idle", "rude", "told", "order"].into_iter().enumerate() {
+    for (number, client) in
+        ["fin", "rst", "bye", "will", "idle", "rude", "told", "order"].into_iter().enumerate()
+    {
         story.connect(1_000, number as u64, client);
     }
     story.row(row(2_000, 0, What::CloseFin, true));
@@ -206,7 +213,9 @@ fn meters_are_told_four_times_a_second_and_topics_are_bounded() {
         .sights
         .iter()
         .filter_map(|(at_ms, sight)| match sight {
-            Sight::Metered(m) => Some((*at_ms, m.from_ms, m.to_ms, m.messages, m.topics.len(), m.other_messages)),
+            Sight::Metered(m) => {
+                Some((*at_ms, m.from_ms, m.to_ms, m.messages, m.topics.len(), m.other_messages))
+            }
             _ => None,
         })
         .collect();
@@ -221,7 +230,12 @@ fn a_connection_without_connect_is_refused_at_the_deadline_of_a_node() {
     story.row(row(2_000, 1, What::CloseFin, true));
     story.time(12_000);
     assert_eq!(story.refusals(), [Refusal::ConnectDeadline]);
-    assert!(story.sights.iter().any(|(_, sight)| matches!(sight, Sight::Abandoned { open_ms: 1_000, bytes: 0, .. })));
+    assert!(
+        story
+            .sights
+            .iter()
+            .any(|(_, sight)| matches!(sight, Sight::Abandoned { open_ms: 1_000, bytes: 0, .. }))
+    );
 }
 
 #[test]

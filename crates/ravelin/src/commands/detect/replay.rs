@@ -81,7 +81,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         eprintln!("ravelin: warning: {} more odd places were left out", odd - WARNINGS_MAX);
     }
     let closed = output.closed();
-    let summarised = if args.json { output.out.flush() } else { output.summary(tally, odd, started.elapsed()) };
+    let summarised =
+        if args.json { output.out.flush() } else { output.summary(tally, odd, started.elapsed()) };
     result.with_context(|| format!("failed to replay {}", args.file.display()))?;
     if !closed {
         summarised.context("failed to write")?;
@@ -143,7 +144,8 @@ impl Output {
         if (!is_new && !self.all) || self.failed.is_some() {
             return;
         }
-        let result = if self.json { self.object(word, notice.alarm()) } else { self.line(word, notice.alarm()) };
+        let result =
+            if self.json { self.object(word, notice.alarm()) } else { self.line(word, notice.alarm()) };
         // Whoever reads along sees it now.
         if let Err(error) = result.and_then(|()| self.out.flush()) {
             self.failed = Some(error);
@@ -173,7 +175,8 @@ impl Output {
             writeln!(self.out, "{time:27} {what:13} {:28} {:32} what", "detector", "subject")?;
         }
         let what = if word == "raised" { alarm.severity.name() } else { word };
-        let at_ms = if word == "cleared" { alarm.cleared_ms.unwrap_or(alarm.last_ms) } else { alarm.raised_ms };
+        let at_ms =
+            if word == "cleared" { alarm.cleared_ms.unwrap_or(alarm.last_ms) } else { alarm.raised_ms };
         writeln!(
             self.out,
             "{:27} {what:13} {:28} {:32} {}",
@@ -208,7 +211,11 @@ impl Output {
             writeln!(self.out, "no alarm, {} findings", self.findings)?;
         } else {
             let open = self.raised.saturating_sub(self.cleared);
-            writeln!(self.out, "{} alarms ({open} open at the end), {} findings", self.raised, self.findings)?;
+            writeln!(
+                self.out,
+                "{} alarms ({open} open at the end), {} findings",
+                self.raised, self.findings
+            )?;
             for (detector, count) in &self.by_detector {
                 writeln!(self.out, "  {detector:32} {count:>6}")?;
             }
