@@ -3,6 +3,7 @@
 //! All but `replay` asks a running node over its control lane.
 
 mod alarms;
+mod replay;
 mod suppressions;
 mod trust;
 
@@ -49,6 +50,8 @@ enum Command {
     Trust(trust::Args),
     /// What each detector looks for, how, and how often it is wrong
     Detectors(trust::DetectorsArgs),
+    /// Run recorded traffic through the detectors: a capture, a table of events, a node's event log
+    Replay(replay::Args),
 }
 
 /// Runs the command.
@@ -62,6 +65,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Suppressions(args) => args.run(),
         Command::Trust(args) => args.run(),
         Command::Detectors(args) => args.run(),
+        Command::Replay(args) => replay::run(args),
     }
 }
 
@@ -95,6 +99,7 @@ mod tests {
             "x verify 7 benign-positive --note planned",
             "x suppress --detector flood --for 1h",
             "x trust meter-7",
+            "x replay - --json --port 1884",
         ] {
             let words = line.split(' ');
             assert!(Line::try_parse_from(words).is_ok(), "{line}");
