@@ -163,7 +163,7 @@ impl Node {
             pressure: Arc::clone(&pressure),
             drills: Default::default(),
             fence: Default::default(),
-            serving: Default::default(),
+            restricting: Default::default(),
         }));
         sink.set_watch(Arc::clone(&control.0.watch));
         let records = control.records().start(|wake| store.producer(shards, wake).map_err(Error::from))?;
@@ -178,7 +178,7 @@ impl Node {
             let _ = shard.begin.send(Begin { producer, bound, policy, recorder });
             threads.push(shard.thread);
         }
-        control.0.serving.begin();
+        control.0.restricting.begin();
         let watch = (control.0.watch).start("ravelin-watch", WATCH_REST, move || clock.now());
         let watch = watch.map_err(Error::system("start the thread that watches"))?;
         let detect = control.start_detection().map_err(Error::system("start the thread that detects"))?;
@@ -295,6 +295,7 @@ impl Node {
             let mut next = reload::policy(&config, files, shards, programme, policy.rates.as_ref());
             // One-time codes that were used stay used, and keys that were fetched need not be fetched again.
             next.authenticator = next.authenticator.after(&policy.authenticator);
+            control.trust_again(&mut next);
             *policy = next;
         });
         control.0.config.send_replace(Arc::new(config));

@@ -283,6 +283,7 @@ impl std::fmt::Display for Restraint {
 mod tests {
     use super::*;
     use crate::directory::Class;
+    use proptest::prelude::*;
 
     const PUBLISH: fn(&str) -> Action<'_> = |topic| Action::Publish { topic, qos: 1, retain: false };
 
@@ -365,6 +366,62 @@ mod tests {
             now = next;
         }
         assert_eq!(now.distrusted().count(), 0, "nobody is remembered who is trusted");
+    }
+
+    fn pattern() -> impl Strategy<Value = Pattern> {
+        let level = prop::sample::select(vec!["a", "b", "cmd", "+", "%c", "c0"]);
+        let levels = prop::collection::vec(level, 1..4);
+        (levels, any::<bool>()).prop_filter_map("a filter", |(mut levels, all)| {
+            if all {
+                levels.push("#");
+            }
+            Pattern::parse(&levels.join("/"))
+        })
+    }
+
+    fn denial() -> impl Strategy<Value = Denial> {
+        let kinds = prop::sample::select(vec![Denial::Publish, Denial::Subscribe, Denial::Receive]);
+        (kinds, pattern()).prop_map(|(kind, pattern)| kind(pattern))
+    }
+
+    proptest! {
+        /// Whatever is denied to whomever, nobody may do what it may not without.
+        #[test]
+        fn restraints_only_take(
+            publish in prop::collection::vec(pattern(), 0..3),
+            receive in prop::collection::vec(pattern(), 0..3),
+            deny in prop::collection::vec(denial(), 0..4),
+            quarantine in any::<bool>(),
+            qos_max in prop::option::of(0u8..3),
+            score in 0u8..=100,
+            quarantined in any::<bool>(),
+            topic in prop::collection::vec(prop::sample::select(vec!["a", "b", "cmd", "c0", "+"]), 1..4),
+            qos in 0u8..3,
+        ) {
+            let rule = TrustRule { below: 50, hysteresis: 10, deny, class: None, quarantine, qos_max };
+            let restraints = Restraints::new(Quarantine { class: None, publish, receive }, vec![rule]);
+            let client: Arc<str> = "c0".into();
+            let (mut restraints, _) = restraints.with_scores(&[(client.clone(), score)]);
+            if quarantined {
+                restraints = restraints.with_quarantined([client.clone()]);
+            }
+            let rules = "user u\ntopic write a/#\ntopic read +/b\ntopic deny a/cmd/#\n";
+            let access = Arc::new(crate::AccessRules::parse(rules, "test").unwrap());
+            let with = crate::Rights { access, directory: Directory::default(), restraints };
+            let without = crate::Rights { restraints: Restraints::default(), ..with.clone() };
+            let who = Principal { identity: Some("u".into()), ..Principal::anonymous("c0") };
+            let topic = topic.join("/");
+            for action in [
+                Action::Publish { topic: &topic, qos, retain: false },
+                Action::Receive { topic: &topic },
+                Action::Subscribe { filter: &topic, group: None, qos },
+                Action::Unsubscribe { filter: &topic },
+            ] {
+                let (may, could) = (with.may(&who, action), without.may(&who, action));
+                prop_assert!(could || !may, "{action:?} is granted");
+                prop_assert_eq!(with.explain(&who, action).allowed, may);
+            }
+        }
     }
 
     #[test]

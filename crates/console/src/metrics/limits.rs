@@ -48,6 +48,8 @@ pub(crate) fn uses(control: &Control) -> Vec<LimitUse> {
         "subscriptions_max" => (Some(stats.subscriptions), None),
         "retained_count_max" => (Some(stats.retained), None),
         "retained_bytes_max" => (Some(stats.retained_bytes), None),
+        "held_messages_max" => (Some(stats.held), None),
+        "held_bytes_max" => (Some(stats.held_bytes), None),
         "queue_bytes_total_max" => (Some(stats.queued_bytes), None),
         "stall_timeout" => (None, Some(counters.slow_readers)),
         _ => (None, None),

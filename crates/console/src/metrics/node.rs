@@ -38,6 +38,8 @@ fn gauges(out: &mut Exposition, figures: &Figures) {
         ("ravelin_retained_bytes", "Bytes of retained messages.", stats.retained_bytes),
         ("ravelin_queued_messages", "Messages that wait for sessions.", stats.queued),
         ("ravelin_queued_bytes", "Bytes that wait for sessions.", stats.queued_bytes),
+        ("ravelin_held_messages", "Messages that wait because their topic is frozen.", stats.held),
+        ("ravelin_held_bytes", "Bytes that wait because their topic is frozen.", stats.held_bytes),
     ] {
         out.single(name, Kind::Gauge, help, value);
     }
@@ -69,6 +71,7 @@ fn traffic(out: &mut Exposition, figures: &Figures) {
             "Messages without a subscriber.",
             stats.publish_undeliverable,
         ),
+        ("ravelin_publishes_frozen_total", "Publishes refused for a frozen topic.", stats.publish_frozen),
         ("ravelin_denied_total", "Publishes, subscriptions and wills that no rule allowed.", stats.denied),
         ("ravelin_sessions_expired_total", "Sessions that expired.", stats.sessions_expired),
         (

@@ -15,6 +15,7 @@ use ravelin_identify::{
     Admission, CertificateFacts, Declared, Error as InventoryError, Inventory, State, Traffic, Unknown,
 };
 use ravelin_mqtt::{QoS, ReasonCode};
+use ravelin_respond::Posture;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::collections::{BTreeMap, VecDeque};
@@ -178,9 +179,16 @@ impl Control {
         }
         let events = events_of(&mut inventory);
         let admissions = inventory.admissions();
+        // A posture lets in who is declared, also who was just now.
+        let known = (self.posture() != Posture::Normal).then(|| (inventory.known(), inventory.declared()));
         drop(inventory);
         events.into_iter().for_each(|event| self.emit(event));
-        self.change_policy(Changed::Ahead, |policy| policy.programme.admissions = admissions);
+        self.change_policy(Changed::Ahead, |policy| {
+            policy.programme.admissions = admissions;
+            if let Some((known, declared)) = known {
+                policy.programme.restrictions = policy.programme.restrictions.with_known(known, declared);
+            }
+        });
         Ok((result, stored))
     }
 

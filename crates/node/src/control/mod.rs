@@ -97,7 +97,7 @@ pub(crate) struct Inner {
     pub pressure: Arc<Pressure>,
     pub drills: drill::Drills,
     pub fence: fence::Fence,
-    pub serving: restrict::Serving,
+    pub restricting: restrict::Restricting,
 }
 
 /// What the control lane asks of the loop that runs the node.

@@ -15,13 +15,16 @@ use crate::restrictions::is_system;
 use ravelin_broker::home_shard;
 use ravelin_mqtt::check_filter;
 use ravelin_respond::{Action, Posture};
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Orders in force at once; each frozen filter is compared with every new topic.
 const ORDERS_MAX: usize = 1000;
+/// Clients whose trust is remembered for other rules.
+const SCORES_MAX: usize = 1 << 20;
 /// A shard answers within milliseconds; one that does not is not waited for longer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
@@ -37,13 +40,34 @@ pub enum RestrictFailure {
     Unavailable(#[from] super::Unavailable),
 }
 
-/// Whether the shards serve, so that they can be waited for.
+/// What is known beside the orders.
 #[derive(Default)]
-pub(crate) struct Serving(AtomicBool);
+pub(crate) struct Restricting {
+    /// The shards serve, so that they can be waited for.
+    serving: AtomicBool,
+    /// The clients that are not trusted wholly, as told last: other rules for trust are asked about them.
+    scores: Mutex<HashMap<Arc<str>, u8>>,
+}
 
-impl Serving {
+impl Restricting {
     pub fn begin(&self) {
-        self.0.store(true, Ordering::Release);
+        self.serving.store(true, Ordering::Release);
+    }
+
+    fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Acquire)
+    }
+
+    fn note(&self, scores: &[(Arc<str>, u8)]) {
+        let mut known = self.scores.lock().unwrap_or_else(PoisonError::into_inner);
+        for (client_id, score) in scores {
+            match score {
+                100.. => known.remove(client_id),
+                // Whom there is no room for is noted when its trust changes again.
+                _ if known.len() >= SCORES_MAX && !known.contains_key(client_id) => None,
+                score => known.insert(client_id.clone(), *score),
+            };
+        }
     }
 }
 
@@ -66,7 +90,7 @@ impl Control {
             let now = view.now();
             let _ = answer.send(view.broker().session(now, &wanted).map(|session| session.who));
         });
-        let who = self.0.serving.0.load(Ordering::Acquire).then(|| answered.recv_timeout(ANSWER_MAX));
+        let who = self.0.restricting.is_serving().then(|| answered.recv_timeout(ANSWER_MAX));
         drop(asked);
         match who.and_then(Result::ok).flatten() {
             Some(who) => never_cut(who.class.as_deref()) || who.identity.as_deref().is_some_and(of_identity),
@@ -130,6 +154,7 @@ impl Control {
 
     /// Clients' trust has changed: rules that go by it are asked again, for these clients. Trust restricts, it never grants.
     pub fn trust_changed(&self, scores: &[(Arc<str>, u8)]) {
+        self.0.restricting.note(scores);
         if scores.is_empty() || self.restrict_config().trust.is_empty() {
             return;
         }
@@ -140,6 +165,13 @@ impl Control {
         self.change_policy(Changed::Clients(changed.into()), |policy| {
             policy.programme.restrictions = policy.programme.restrictions.with_scores(scores).0;
         });
+    }
+
+    /// Asks rules for trust that have just been read about everybody who is not trusted wholly.
+    pub(crate) fn trust_again(&self, policy: &mut Policy) {
+        let known = self.0.restricting.scores.lock().unwrap_or_else(PoisonError::into_inner);
+        let scores: Vec<(Arc<str>, u8)> = known.iter().map(|(name, score)| (name.clone(), *score)).collect();
+        policy.programme.restrictions = policy.programme.restrictions.with_scores(&scores).0;
     }
 
     /// The rates as the posture has them; the same as before where it has not changed.
@@ -201,7 +233,7 @@ impl Control {
             self.follow_posture(order, before);
         }
         // What waits for the start will go by it from the start.
-        if self.0.serving.0.load(Ordering::Acquire) {
+        if self.0.restricting.is_serving() {
             self.blocking_ask_all(|_| ())?;
         }
         Ok(())
@@ -235,7 +267,7 @@ impl Control {
     }
 
     fn blocking_figures(&self) -> Option<(u64, u64)> {
-        if !self.0.serving.0.load(Ordering::Acquire) {
+        if !self.0.restricting.is_serving() {
             return None;
         }
         let all = self.blocking_ask_all(|view| {
@@ -247,7 +279,7 @@ impl Control {
 
     /// How many subscriptions a connected client has.
     fn blocking_figures_of(&self, client_id: &str) -> Option<usize> {
-        if !self.0.serving.0.load(Ordering::Acquire) {
+        if !self.0.restricting.is_serving() {
             return None;
         }
         let wanted = client_id.to_owned();
