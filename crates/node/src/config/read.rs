@@ -2,6 +2,7 @@
 
 use super::diagnostic::{Diagnostic, Place, Severity, Source};
 use ravelin_protect::units::{Rate, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate};
+use serde::de::{DeserializeOwned, IntoDeserializer};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use toml::Spanned;
@@ -173,6 +174,47 @@ impl<'r, 's> Table<'r, 's> {
         results
     }
 
+    /// A table whose type knows its keys; a missing one is its default.
+    pub fn typed<T: DeserializeOwned + Default>(&mut self, name: &'static str) -> T {
+        let Some(value) = self.raw(name) else { return T::default() };
+        self.deserialized(value).unwrap_or_default()
+    }
+
+    /// An array of tables whose type knows their keys, and where each stands: `behaviour.0`.
+    pub fn typed_tables<T: DeserializeOwned>(&mut self, name: &'static str) -> Vec<(String, T)> {
+        let Some(value) = self.raw(name) else { return Vec::new() };
+        let DeValue::Array(items) = value.get_ref() else {
+            let what = format!("`{name}` is an array of tables");
+            let help = format!("write `[[{name}]]`, with two brackets, and its keys below it");
+            self.reader.error(Some(&value.span()), what, &help);
+            return Vec::new();
+        };
+        let mut read = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("{}.{index}", self.key(name));
+            self.reader.places.insert(path.clone(), header(self.reader.source, item.span()));
+            read.extend(self.deserialized(item).map(|value| (path, value)));
+        }
+        read
+    }
+
+    fn deserialized<T: DeserializeOwned>(&mut self, value: &Spanned<DeValue<'s>>) -> Option<T> {
+        if let Some(place) = no_measure(value) {
+            let what = "a number is finite".to_owned();
+            self.reader.error(Some(&place), what, "");
+            return None;
+        }
+        match T::deserialize(value.clone().into_deserializer()) {
+            Ok(read) => Some(read),
+            Err(error) => {
+                let place =
+                    error.span().map_or_else(|| value.span(), |span| header(self.reader.source, span));
+                self.reader.error(Some(&place), error.message().to_owned(), "");
+                None
+            }
+        }
+    }
+
     /// Reports the keys that were not asked for.
     pub fn finish(&mut self) {
         let Some(entries) = self.entries else { return };
@@ -196,6 +238,19 @@ impl<'r, 's> Table<'r, 's> {
 /// `listener.0` is written `[listener]`.
 fn section(path: &str) -> &str {
     path.split('.').next().unwrap_or(path)
+}
+
+/// Where a number stands that measures nothing: one that is infinite or not a number.
+fn no_measure(value: &Spanned<DeValue<'_>>) -> Option<Place> {
+    match value.get_ref() {
+        DeValue::Float(float) => {
+            let number = float.as_str().replace('_', "").parse::<f64>();
+            number.map_or(true, |number| !number.is_finite()).then(|| value.span())
+        }
+        DeValue::Array(items) => items.iter().find_map(no_measure),
+        DeValue::Table(table) => table.iter().find_map(|(_, value)| no_measure(value)),
+        _ => None,
+    }
 }
 
 /// The first line of a table.

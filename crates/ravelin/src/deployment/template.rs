@@ -346,6 +346,43 @@ key_file = "store.key"
 # By default all topics.
 #topics = ["meters/#"]
 
+# --- Detection ---------------------------------------------------------------------------------------------------
+
+# What detectors go by: `ravelin detect`, docs/guide/detection.md. They act on nothing by themselves.
+[detect]
+#enabled = true
+# An alarm stays open for so long at least, and ends when nothing was seen of it for so long (where its detector says nothing else).
+#hold_off = "1m"
+#quiet = "5m"
+# Alarms that one detector raises at once, and as many again in a minute; what is beyond is counted and not told.
+#alarms_per_minute = 30
+# If more than so many percent of the known clients, and so many at least, raise the same within this time, it is one alarm of the fleet.
+#fleet_window = "1m"
+#fleet_percent = 5
+#fleet_min = 10
+# How much is remembered. What was not seen for longest makes room.
+#clients_max = 100_000
+#sources_max = 65_536
+#identities_max = 65_536
+#failing_users_max = 512
+#alarms_max = 10_000
+#suppressions_max = 1_000
+#notices_max = 10_000
+# How often what was learned goes to disk, and how many records at once. Alarms and what an operator orders do at once.
+#write_interval = "10s"
+#write_max = 500
+
+# Trust of clients, 0 to 100: how fast good and bad behaviour is forgotten, how much good counts in a day and for how long a client must be
+# active for it, and what a client begins with (percent): declared or with a certificate, with another proof of who it is, others.
+[detect.trust]
+#good_half_life = "1d"
+#bad_half_life = "7d"
+#good_per_day = 50
+#good_every = "10m"
+#prior_enrolled = 90
+#prior_identified = 75
+#prior_unknown = 50
+
 # --- How the node is administered ---------------------------------------------------------------------------------
 
 # The control lane: the REST API that `ravelin ctl` speaks to, and `/metrics`. Without this section there is none.

@@ -65,6 +65,8 @@ fn section(table: &mut Table<'_, '_>) -> DetectConfig {
     fields.count("alarms_max", &mut limits.alarms, 16, 1_000_000);
     fields.count("suppressions_max", &mut limits.suppressions, 1, 100_000);
     fields.count("notices_max", &mut limits.notices, 16, 1_000_000);
+    settings.connection = table.typed("connection");
+    settings.traffic = table.typed("traffic");
     table.table("trust", |table| {
         let (mut fields, trust) = (Fields(table), &mut settings.trust);
         fields.hours("good_half_life", &mut trust.good_half_life_h, 365 * DAY);
