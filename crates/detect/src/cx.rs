@@ -78,6 +78,8 @@ pub struct Cx {
     pub started_ms: u64,
     /// When the first sight came.
     pub first_ms: u64,
+    /// Whether it remembers clients from before it started.
+    pub remembers: bool,
     /// Clients that are connected, as far as was seen.
     pub online: u32,
     pub(crate) hasher: FixedState,
@@ -98,6 +100,7 @@ impl Cx {
             missed_ms: 0,
             started_ms: 0,
             first_ms: 0,
+            remembers: false,
             online: 0,
             hasher: FixedState::with_seed(seed ^ 3),
             episodes: Episodes::new(&settings, seed ^ 4),

@@ -2,177 +2,31 @@
 //! not more than anybody can read.
 
 use crate::cx::Cx;
-use crate::entities::source_of;
+use crate::fleet::Recent;
 use crate::persist::Changed;
-use crate::{AlarmTable, DetectorInfo, EpisodeSettings, Error, Settings, Suppression, trust};
+use crate::{AlarmTable, Error, Raise, Settings, Suppression, trust};
 use foldhash::fast::FixedState;
 use hashbrown::{Equivalent, HashMap};
-use ravelin_event::{Alarm, Counted, Figure, Notice, Severity, Subject, Verification};
+use ravelin_event::{Alarm, Notice, Severity, Subject, Verification};
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// Numbers that are reserved at once, so that none is used again after a crash.
 const RESERVED: u64 = 100;
-/// Raises of one detector that the fleet guard looks at.
-const RECENT_MAX: usize = 1_024;
 /// Raises that wait for others of their kind.
 const GATHERED_MAX: usize = 4_096;
-/// Subjects that a fleet alarm names.
-const NAMED_MAX: usize = Alarm::COUNTED_MAX;
-
-/// What a detector has found: the alarm that it would be.
-#[derive(Clone, Debug)]
-pub struct Raise {
-    /// The detector.
-    pub info: &'static DetectorInfo,
-    /// The name of a configured behaviour, instead of the detector's.
-    pub name: Option<Arc<str>>,
-    /// What it is about.
-    pub subject: Subject,
-    /// The client's slot: fills in what is known of it and is not given here.
-    pub client: Option<u32>,
-    /// The Client Identifier.
-    pub client_id: Option<Arc<str>>,
-    /// The identity, or the User Name that was tried.
-    pub identity: Option<Arc<str>>,
-    /// From where.
-    pub address: Option<SocketAddr>,
-    /// The topic or filter.
-    pub topic: Option<Arc<str>>,
-    /// How bad it is if it is true.
-    pub severity: Severity,
-    /// How sure it is, in percent.
-    pub confidence: u8,
-    /// The first event that counts, in milliseconds since the Unix epoch.
-    pub first_ms: u64,
-    /// The test, if it is not the detector's usual one.
-    pub statistic: Option<String>,
-    /// Its value.
-    pub value: f64,
-    /// From where on it is an alarm.
-    pub threshold: f64,
-    /// What is usual.
-    pub baseline: Option<f64>,
-    /// The unit of the three.
-    pub unit: &'static str,
-    /// Over which time it was counted, in milliseconds.
-    pub window_ms: u64,
-    /// How many events count.
-    pub events: u64,
-    /// Some of them.
-    pub counted: Vec<Counted>,
-    /// More figures.
-    pub figures: Vec<Figure>,
-    /// One sentence for an operator.
-    pub summary: String,
-    /// What the test promises, if it is not the detector's usual promise.
-    pub false_alarms: Option<String>,
-    /// Milliseconds without another sign after which it is over; `None`: [`EpisodeSettings::quiet_ms`].
-    pub quiet_ms: Option<u64>,
-    /// Milliseconds that it waits for others of its kind, which would make it one alarm of the fleet. 0: told at once.
-    pub gather_ms: u64,
-    /// Whether many of its kind may become one alarm.
-    pub folds: bool,
-    /// Whether it is only logged.
-    pub is_finding: bool,
-}
-
-impl Raise {
-    /// What `info` has found of `subject`, with nothing else filled in.
-    pub fn new(info: &'static DetectorInfo, subject: Subject, severity: Severity, confidence: u8) -> Raise {
-        Raise {
-            info,
-            name: None,
-            subject,
-            client: None,
-            client_id: None,
-            identity: None,
-            address: None,
-            topic: None,
-            severity,
-            confidence,
-            first_ms: 0,
-            statistic: None,
-            value: 0.0,
-            threshold: 0.0,
-            baseline: None,
-            unit: "",
-            window_ms: 0,
-            events: 1,
-            counted: Vec::new(),
-            figures: Vec::new(),
-            summary: String::new(),
-            false_alarms: None,
-            quiet_ms: None,
-            gather_ms: 0,
-            folds: true,
-            is_finding: false,
-        }
-    }
-
-    /// Adds a figure.
-    pub fn figure(mut self, name: &str, value: f64, unit: &str) -> Raise {
-        self.figures.push(Figure { name: name.into(), value, unit: unit.into() });
-        self
-    }
-
-    fn detector(&self) -> &str {
-        self.name.as_deref().unwrap_or(self.info.name)
-    }
-
-    fn alarm(self, at_ms: u64, class: Option<Arc<str>>) -> Alarm {
-        let mut counted = self.counted;
-        if counted.len() > Alarm::COUNTED_MAX {
-            // The first and the last of them.
-            let half = Alarm::COUNTED_MAX / 2;
-            counted.drain(half..counted.len() - half);
-        }
-        Alarm {
-            id: 0,
-            detector: self.name.unwrap_or_else(|| self.info.name.into()),
-            subcategory: self.info.subcategory.into(),
-            technique: self.info.technique.map(Arc::from),
-            severity: if self.is_finding { Severity::Informational } else { self.severity },
-            confidence: self.confidence.min(100),
-            subject: self.subject,
-            client_id: self.client_id,
-            identity: self.identity,
-            class,
-            address: self.address,
-            topic: self.topic,
-            first_ms: if self.first_ms == 0 { at_ms } else { self.first_ms.min(at_ms) },
-            raised_ms: at_ms,
-            last_ms: at_ms,
-            cleared_ms: None,
-            statistic: self.statistic.map_or_else(|| self.info.statistic.into(), Arc::from),
-            value: self.value,
-            threshold: self.threshold,
-            baseline: self.baseline,
-            unit: self.unit.into(),
-            window_ms: self.window_ms,
-            events: self.events,
-            counted,
-            figures: self.figures,
-            summary: self.summary,
-            false_alarms: self.false_alarms.map_or_else(|| self.info.false_alarms.into(), Arc::from),
-            verification: Verification::Unknown,
-            suppressed: false,
-        }
-    }
-}
 
 #[derive(Clone, PartialEq, Eq)]
-struct Key {
+pub(crate) struct Key {
     detector: Arc<str>,
     subject: Subject,
 }
 
 #[derive(PartialEq, Eq)]
-struct KeyRef<'a> {
-    detector: &'a str,
-    subject: &'a Subject,
+pub(crate) struct KeyRef<'a> {
+    pub detector: &'a str,
+    pub subject: &'a Subject,
 }
 
 impl Hash for Key {
@@ -195,8 +49,8 @@ impl Equivalent<Key> for KeyRef<'_> {
 }
 
 /// An alarm that goes on.
-struct Episode {
-    id: u64,
+pub(crate) struct Episode {
+    pub id: u64,
     since_ms: u64,
     last_ms: u64,
     quiet_ms: u64,
@@ -210,13 +64,13 @@ struct Episode {
 
 /// What is kept of each detector.
 #[derive(Default)]
-struct PerDetector {
+pub(crate) struct PerDetector {
     /// Alarms that may still be raised (a token bucket), as of when.
     tokens: Option<(f64, u64)>,
     findings: Option<(f64, u64)>,
-    recent: VecDeque<(u64, Subject, Option<IpAddr>)>,
+    pub recent: VecDeque<Recent>,
     /// The one alarm that stands for many.
-    fleet: Option<Subject>,
+    pub fleet: Option<Subject>,
     raised: u64,
     suppressed: u64,
     limited: u64,
@@ -224,18 +78,18 @@ struct PerDetector {
     limited_untold: u64,
 }
 
-struct Gathered {
+pub(crate) struct Gathered {
     due_ms: u64,
-    raise: Raise,
+    pub raise: Raise,
 }
 
 /// All episodes.
 pub(crate) struct Episodes {
-    open: HashMap<Key, Episode, FixedState>,
+    pub open: HashMap<Key, Episode, FixedState>,
     /// When a finding was last told of a subject.
     found: HashMap<Key, u64, FixedState>,
     per_detector: BTreeMap<Arc<str>, PerDetector>,
-    gathered: Vec<Gathered>,
+    pub gathered: Vec<Gathered>,
     pub alarms: AlarmTable,
     pub suppressions: BTreeMap<u64, Suppression>,
     pub notices: VecDeque<Notice>,
@@ -284,7 +138,7 @@ impl Episodes {
         }
     }
 
-    fn detector(&mut self, name: &str) -> &mut PerDetector {
+    pub fn detector(&mut self, name: &str) -> &mut PerDetector {
         if !self.per_detector.contains_key(name) {
             self.per_detector.insert(name.into(), PerDetector::default());
         }
@@ -360,6 +214,17 @@ impl Cx {
             self.episodes.tell(Notice::Worsened(alarm), self.settings.limits.notices);
         }
         true
+    }
+
+    /// Something more is to be said with an open alarm, once, when it is told again.
+    pub(crate) fn add_to_summary(&mut self, detector: &str, subject: &Subject, note: &str) {
+        let Some(episode) = self.episodes.open.get(&KeyRef { detector, subject }) else { return };
+        let (id, severity) = (episode.id, episode.severity);
+        if let Some(alarm) = self.episodes.alarms.find_mut(id)
+            && severity < Severity::Critical
+        {
+            alarm.summary.push_str(note);
+        }
     }
 
     /// What a detector has found becomes an alarm, or goes on with one. Returns its number, if it has one now.
@@ -447,7 +312,7 @@ impl Cx {
         }
     }
 
-    fn open(&mut self, at_ms: u64, raise: Raise) -> Option<u64> {
+    pub(crate) fn open(&mut self, at_ms: u64, raise: Raise) -> Option<u64> {
         let per_minute = self.settings.episodes.alarms_per_minute;
         let name: Arc<str> = raise.detector().into();
         let is_suppressed = self.episodes.suppression(at_ms, &name, &raise.subject);
@@ -494,47 +359,6 @@ impl Cx {
         Some(id)
     }
 
-    /// The fleet guard: if many raise the same within a short time, one cause is likelier than many. Returns the number of the
-    /// one alarm that stands for all.
-    fn fold(&mut self, at_ms: u64, raise: &Raise) -> Option<u64> {
-        let settings = Arc::clone(&self.settings);
-        let population = match raise.subject {
-            Subject::Client(_) | Subject::Device(_) => self.clients.len(),
-            Subject::Source(_) => self.sources.len(),
-            _ => return None,
-        };
-        let detector = self.episodes.detector(raise.detector());
-        let known = detector.fleet.clone();
-        note_recent(detector, at_ms, raise, &settings.episodes);
-        if let Some(subject) = known {
-            let many = detector.recent.len() as f64;
-            if self.goes_on(at_ms, raise.detector(), &subject, many, raise.severity) {
-                let key = KeyRef { detector: raise.detector(), subject: &subject };
-                return self.episodes.open.get(&key).map(|episode| episode.id);
-            }
-            self.episodes.detector(raise.detector()).fleet = None;
-        }
-        let needed = needed_for_fleet(&settings.episodes, population);
-        let detector = self.episodes.detector(raise.detector());
-        if detector.recent.len() < needed {
-            return None;
-        }
-        let recent: Vec<_> = detector.recent.iter().cloned().collect();
-        let fleet = fleet_raise(raise, &recent, population, needed, &settings.episodes);
-        detector.fleet = Some(fleet.subject.clone());
-        let id = self.open(at_ms, fleet);
-        self.clear_folded(at_ms, raise.detector(), &recent);
-        id
-    }
-
-    /// What was raised before it became clear that it is one thing is over.
-    fn clear_folded(&mut self, at_ms: u64, detector: &str, recent: &[(u64, Subject, Option<IpAddr>)]) {
-        self.episodes.gathered.retain(|gathered| gathered.raise.detector() != detector);
-        for (_, subject, _) in recent {
-            self.close(at_ms, detector, subject);
-        }
-    }
-
     /// The detector says that it is over. It stays open for the hold-off time at least.
     pub fn clear(&mut self, at_ms: u64, detector: &str, subject: &Subject) {
         let gathered = &mut self.episodes.gathered;
@@ -550,7 +374,7 @@ impl Cx {
         }
     }
 
-    fn close(&mut self, at_ms: u64, detector: &str, subject: &Subject) {
+    pub(crate) fn close(&mut self, at_ms: u64, detector: &str, subject: &Subject) {
         let Some(episode) = self.episodes.open.remove(&KeyRef { detector, subject }) else { return };
         let Some(alarm) = self.episodes.alarms.find_mut(episode.id) else { return };
         alarm.cleared_ms = Some(at_ms.max(alarm.last_ms));
@@ -660,66 +484,4 @@ impl Cx {
 
 fn is_innocent(verification: Verification) -> bool {
     matches!(verification, Verification::BenignPositive | Verification::FalsePositive)
-}
-
-fn needed_for_fleet(settings: &EpisodeSettings, population: usize) -> usize {
-    let share = population as u64 * u64::from(settings.fleet_percent) / 100 + 1;
-    share.max(settings.fleet_min.into()).min(RECENT_MAX as u64) as usize
-}
-
-/// Remembers who raised something lately, each once.
-fn note_recent(detector: &mut PerDetector, at_ms: u64, raise: &Raise, settings: &EpisodeSettings) {
-    let recent = &mut detector.recent;
-    let is_old = |(then, ..): &(u64, Subject, Option<IpAddr>)| *then + settings.fleet_window_ms < at_ms;
-    while recent.front().is_some_and(is_old) {
-        recent.pop_front();
-    }
-    if !recent.iter().any(|(_, subject, _)| *subject == raise.subject) {
-        if recent.len() >= RECENT_MAX {
-            recent.pop_front();
-        }
-        let source = raise.address.map(|address| source_of(address.ip()));
-        recent.push_back((at_ms, raise.subject.clone(), source));
-    }
-}
-
-/// The one alarm that stands for many: about their source, if they have one in common.
-fn fleet_raise(
-    raise: &Raise,
-    recent: &[(u64, Subject, Option<IpAddr>)],
-    population: usize,
-    needed: usize,
-    settings: &EpisodeSettings,
-) -> Raise {
-    let many = recent.len();
-    let first_source = recent.first().and_then(|(_, _, source)| *source);
-    let in_common = first_source.filter(|source| recent.iter().all(|(_, _, other)| *other == Some(*source)));
-    let subject = in_common.map_or(Subject::Fleet, Subject::Source);
-    let of = if matches!(raise.subject, Subject::Source(_)) { "sources" } else { "clients" };
-    let (name, seconds) = (raise.detector(), settings.fleet_window_ms / 1_000);
-    let whence = in_common.map_or(String::new(), |source| format!(", all at {source}"));
-    let summary = format!(
-        "{many} of {population} known {of}{whence} raised {name} within {seconds} s: one cause is likelier than \
-         {many}. The last: {}",
-        raise.summary
-    );
-    let counted = recent.iter().take(NAMED_MAX / 2).chain(recent.iter().rev().take(NAMED_MAX / 2).rev());
-    let counted =
-        counted.map(|(at_ms, subject, _)| Counted { at_ms: *at_ms, what: subject.to_string().into() });
-    let mut fleet = Raise::new(raise.info, subject, raise.severity, raise.confidence);
-    fleet.name = raise.name.clone();
-    fleet.first_ms = recent.first().map_or(0, |(at_ms, ..)| *at_ms);
-    fleet.statistic = Some(format!("distinct {of} that raise {name} in {seconds} s"));
-    (fleet.value, fleet.threshold) = (many as f64, needed as f64);
-    fleet.baseline = Some(0.0);
-    fleet.unit = of;
-    fleet.window_ms = settings.fleet_window_ms;
-    fleet.events = many as u64;
-    fleet.counted = counted.collect();
-    fleet.figures = raise.figures.clone();
-    fleet.summary = summary;
-    fleet.topic = raise.topic.clone();
-    fleet.address = in_common.and(raise.address);
-    fleet.quiet_ms = raise.quiet_ms;
-    fleet
 }

@@ -13,7 +13,7 @@
 //!
 //! How it is built: [`Engine`] resolves whom a sight concerns to a slot of a bounded table ([`entities`]), once; hands it
 //! to the detectors ([`connection`], [`traffic`]), which count in fixed-size state with the tests of [`statistics`]; what
-//! they find goes through [`Cx::raise`] ([`episodes`]), which makes one alarm of an episode, and one of a whole fleet's.
+//! they find goes through [`Cx::raise`] (`episodes`), which makes one alarm of an episode, and one of a whole fleet's.
 
 mod alarms;
 pub mod connection;
@@ -21,22 +21,28 @@ mod cx;
 mod detector;
 mod engine;
 pub mod entities;
-pub mod episodes;
+mod episodes;
+#[cfg(test)]
+mod episodes_tests;
 mod error;
+mod fleet;
 mod persist;
+mod raise;
 mod settings;
 mod sight;
 pub mod statistics;
 pub mod traffic;
 mod trust;
+#[cfg(test)]
+mod world;
 
 pub use alarms::{AlarmTable, Suppression};
 pub use cx::{ClientNames, ClientState, Cx, SourceState};
 pub use detector::DetectorInfo;
 pub use engine::{DetectorFigures, Engine, EngineFigures};
-pub use episodes::Raise;
 pub use error::Error;
 pub use persist::Write;
+pub use raise::Raise;
 pub use settings::{EpisodeSettings, Limits, Settings};
 pub use sight::{Arrived, Metered, Operation, Sight, TopicMeter};
 pub use trust::{Trust, TrustChange, TrustReason, TrustSettings, beta_quantile};

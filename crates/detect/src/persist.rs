@@ -59,7 +59,8 @@ impl Engine {
             Changed::Alarm(id) => serde_json::to_vec(episodes.alarms.find(*id)?).ok(),
             Changed::Trust(client_id) => {
                 let client = self.cx.clients.at(self.cx.clients.find(client_id)?);
-                serde_json::to_vec(&client.trust.stored(client.known_since_ms)).ok()
+                serde_json::to_vec(&client.trust.stored(client.known_since_ms, client.connection.has_acted))
+                    .ok()
             }
         }
     }

@@ -78,6 +78,16 @@ impl Cusum {
         alarm
     }
 
+    /// Takes back `times` bad outcomes that were worth `score`: they turned out to be something else.
+    pub fn take_back(&mut self, score: f32, times: u16) {
+        self.score = (self.score - score).max(0.0);
+        self.bad = self.bad.saturating_sub(times);
+        self.all = self.all.saturating_sub(times);
+        if self.score == 0.0 {
+            *self = Cusum::default();
+        }
+    }
+
     /// The score.
     pub fn score(&self) -> f32 {
         self.score

@@ -64,15 +64,15 @@ fn ln_factorial(n: u64) -> f64 {
 mod tests {
     use super::*;
 
-    /// From R: `ppois(n - 1, mean, lower.tail = FALSE)`.
+    /// By hand: 1 - 1/e; and the sums of the first terms of the others.
     #[test]
-    fn tails_are_those_of_a_table() {
-        for (mean, n, p) in [(6.0, 20, 5.1008e-6), (1.0, 1, 0.632_120_56), (10.0, 5, 0.970_747_31)] {
+    fn tails_are_those_that_are_known() {
+        for (mean, n, p) in [(6.0, 20, 5.1802e-6), (1.0, 1, 0.632_120_56), (10.0, 5, 0.970_747_31)] {
             let got = poisson_tail(mean, n);
             assert!((got / p - 1.0).abs() < 1e-3, "P(N >= {n} | {mean}) = {got}, not {p}");
         }
         let half = poisson_tail(1_000.0, 1_000);
-        assert!((half - 0.508_4).abs() < 1e-3, "{half}");
+        assert!((half - 0.504_2).abs() < 1e-3, "{half}");
     }
 
     #[test]

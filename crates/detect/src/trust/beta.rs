@@ -92,8 +92,7 @@ mod tests {
         }
     }
 
-    /// From R: `qbeta(0.05, 51.8, 0.2)` and others have no closed form; the distribution function must come back instead,
-    /// here by Simpson's rule.
+    /// Others have no closed form: the integral of the density up to the quantile, by Simpson's rule, must be the probability.
     #[test]
     fn quantiles_give_their_probability_back() {
         for (a, b) in [(3.0, 5.0), (51.8, 2.2), (1.8, 30.2), (20.0, 20.0)] {

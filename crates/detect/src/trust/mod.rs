@@ -74,17 +74,15 @@ pub(crate) enum Bad {
     Malformed,
     Denied,
     AbnormalEnd,
-    Undeliverable,
     Alarm,
     Takeover,
 }
 
-const BADS: [(Bad, &str); 7] = [
+const BADS: [(Bad, &str); 6] = [
     (Bad::RefusedLogin, "refused log-ins"),
     (Bad::Malformed, "malformed packets and protocol errors"),
     (Bad::Denied, "denied topics"),
     (Bad::AbnormalEnd, "connections that ended abnormally"),
-    (Bad::Undeliverable, "undeliverable messages"),
     (Bad::Alarm, "alarms"),
     (Bad::Takeover, "take-overs from elsewhere"),
 ];
@@ -97,7 +95,6 @@ impl Bad {
             Bad::Malformed => 3.0,
             Bad::Denied => 2.0,
             Bad::AbnormalEnd => 0.2,
-            Bad::Undeliverable => 0.1,
             Bad::Alarm => 10.0,
             Bad::Takeover => 20.0,
         }
@@ -125,8 +122,8 @@ pub struct State {
     good: f32,
     today: f32,
     day: u32,
-    bad: [f32; 7],
-    bad_s: [u32; 7],
+    bad: [f32; 6],
+    bad_s: [u32; 6],
     prior: u8,
     told: u8,
     written: u8,
@@ -141,8 +138,8 @@ impl Default for State {
             good: 0.0,
             today: 0.0,
             day: 0,
-            bad: [0.0; 7],
-            bad_s: [0; 7],
+            bad: [0.0; 6],
+            bad_s: [0; 6],
             prior: 50,
             told: u8::MAX,
             written: u8::MAX,
@@ -238,9 +235,9 @@ impl State {
         }
     }
 
-    pub(crate) fn stored(&self, known_since_ms: u64) -> Stored {
+    pub(crate) fn stored(&self, known_since_ms: u64, has_acted: bool) -> Stored {
         let State { at_ms, last_alarm, good, today, day, bad, bad_s, prior, .. } = *self;
-        Stored { known_since_ms, at_ms, last_alarm, good, today, day, bad, bad_s, prior }
+        Stored { known_since_ms, has_acted, at_ms, last_alarm, good, today, day, bad, bad_s, prior }
     }
 }
 
@@ -248,13 +245,15 @@ impl State {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Stored {
     known_since_ms: u64,
+    /// Whether it had sent data.
+    has_acted: bool,
     at_ms: u64,
     last_alarm: u64,
     good: f32,
     today: f32,
     day: u32,
-    bad: [f32; 7],
-    bad_s: [u32; 7],
+    bad: [f32; 6],
+    bad_s: [u32; 6],
     prior: u8,
 }
 
@@ -391,7 +390,10 @@ impl Cx {
         let Stored { at_ms, last_alarm, good, today, day, bad, bad_s, prior, .. } = *stored;
         let mut state = State { at_ms, last_alarm, good, today, day, bad, bad_s, prior, ..State::default() };
         (state.told, state.written) = (state.score(), state.score());
-        self.clients.at_mut(slot).trust = state;
+        let client = self.clients.at_mut(slot);
+        client.trust = state;
+        client.connection.has_acted = stored.has_acted;
+        self.remembers = true;
     }
 }
 
