@@ -9,9 +9,11 @@ use std::path::Path;
 use std::process::Command;
 
 /// Debian's packages, each with the file that it brings.
-const PACKAGES: [(&str, &str); 4] = [
+const PACKAGES: [(&str, &str); 6] = [
     ("mosquitto", "/usr/sbin/mosquitto"),
     ("mosquitto-clients", "/usr/bin/mosquitto_pub"),
+    ("nftables", "/usr/sbin/nft"),
+    ("iproute2", "/sbin/ip"),
     ("nodejs", "/usr/bin/node"),
     ("npm", "/usr/bin/npm"),
 ];

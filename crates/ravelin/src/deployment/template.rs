@@ -215,6 +215,18 @@ key_file = "store.key"
 # Started as root, become this user (a name, or uid:gid) before anything is opened; it must own `data`.
 #user = ""
 
+# The operating system's firewall: networks that an order blocks (`ravelin respond firewall`) do not get a packet through to the
+# listeners' ports. It takes `nft` and CAP_NET_ADMIN at the start; where one is missing, orders say what they would do.
+#[firewall]
+#enabled = false
+# The one table (family inet) that Ravelin makes, changes and owns.
+#table = "ravelin"
+#nft = "/usr/sbin/nft"
+# Networks that are never blocked, whoever asks for it.
+#never = []
+# Whether the table stays when the node has stopped: what is blocked then stays so until its time is over.
+#leave = true
+
 # Rehearsing attacks on this node with `ravelin drill`. Take the `#` away from both lines to consent; `play` names real clients
 # that a drill may play where it has their keys, and then their messages reach whoever subscribes to them.
 #[drill]
