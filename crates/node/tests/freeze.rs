@@ -6,7 +6,7 @@ use ravelin_mqtt::{Connect, QoS, Version};
 use ravelin_node::Node;
 use ravelin_respond::{Action, Direction, Frozen, Retained};
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use support::*;
 
 const NOT_AUTHORIZED: u8 = 0x87;
@@ -311,6 +311,16 @@ fn from_the_order_on_nothing_frozen_comes_while_clients_flood() {
     marker.publish("other", b"marker");
     assert_eq!(all.message().1, b"marker", "the flood goes on and nothing of it comes");
     println!("in force after {in_force:?}, last message within {answered:?}, {after} were on the way");
+    // How long it takes while the shards are busy, again and again.
+    let mut took: Vec<Duration> = (2..102)
+        .map(|order| {
+            let ordered = Instant::now();
+            put(&node, order, &freeze(&format!("other/{order}/#"), Frozen::Drop, Direction::Both));
+            ordered.elapsed()
+        })
+        .collect();
+    took.sort();
+    println!("100 orders: median {:?}, p99 {:?}, longest {:?}", took[50], took[98], took[99]);
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     senders.into_iter().for_each(|sender| sender.join().unwrap());
     node.shutdown().unwrap();

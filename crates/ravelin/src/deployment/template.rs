@@ -286,6 +286,44 @@ key_file = "store.key"
 # "refuse" (0x97; who publishes with QoS 0 or speaks 3.1.1 is disconnected) or "disconnect".
 #on_exceed = "delay"
 
+# --- What is taken in need ---------------------------------------------------------------------------------------
+
+# What a client in quarantine may do at most; %c is its Client Identifier. The class is one of the directory's: its rates hold.
+[quarantine]
+#class = "suspects"
+#publish = ["quarantine/%c"]
+#receive = []
+
+# What a raised posture closes. Rates and the limits on new connections are divided, pauses after failed log-ins multiplied. A
+# new device is one that the inventory has neither declared nor seen; a new session is let in for declared devices.
+[posture.elevated]
+#divide = 2
+#pause_factor = 2
+#refuse_new_devices = true
+#refuse_new_sessions = false
+#refuse_multi_level = false
+#refuse_anonymous = false
+#closed_listeners = []
+
+[posture.lockdown]
+#divide = 4
+#pause_factor = 4
+#refuse_new_devices = true
+#refuse_new_sessions = true
+#refuse_multi_level = true
+#refuse_anonymous = true
+#closed_listeners = []
+
+# What is taken from clients whose trust (0 to 100) is below a score, until it is above that by the hysteresis.
+#[[trust]]
+#below = 30
+#hysteresis = 10
+# "publish", "subscribe" or "receive" and a filter.
+#deny = ["publish plant/+/cmd/#"]
+#qos_max = 0
+#quarantine = false
+#class = "suspects"
+
 # --- What is on the bus ------------------------------------------------------------------------------------------
 
 # The inventory of devices, built from what they do: `ravelin ctl inventory`.
