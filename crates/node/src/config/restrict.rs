@@ -257,12 +257,12 @@ mod tests {
             (30, 10, Some(0))
         );
         for (text, line, what) in [
-            ("[posture.lockdown]\nclosed_listeners = [\"fild\"]\n", 8, "no listener"),
-            ("[[trust]]\ndeny = [\"publish a\"]\n", 7, "needs `below`"),
-            ("[[trust]]\nbelow = 30\n", 8, "takes nothing"),
-            ("[[trust]]\nbelow = 30\ndeny = [\"write a\"]\n", 9, "denies nothing"),
-            ("[quarantine]\nreceive = [\"a/#/b\"]\n", 8, "not a topic filter"),
-            ("[posture.high]\n", 7, "no key `high`"),
+            ("[posture.lockdown]\nclosed_listeners = [\"fild\"]\n", 9, "no listener"),
+            ("[[trust]]\ndeny = [\"publish a\"]\n", 8, "needs `below`"),
+            ("[[trust]]\nbelow = 30\n", 9, "takes nothing"),
+            ("[[trust]]\nbelow = 30\ndeny = [\"write a\"]\n", 10, "denies nothing"),
+            ("[quarantine]\nreceive = [\"a/#/b\"]\n", 9, "not a topic filter"),
+            ("[posture.high]\n", 8, "no key `high`"),
         ] {
             let errors = parse(text).unwrap_err();
             assert!(errors.contains(what) && errors.contains(&format!(":{line}:")), "{text}: {errors}");
