@@ -174,8 +174,8 @@ impl Authorizer for Freezing {
         let frozen = self.0.iter().any(|filter| ravelin_mqtt::matches(filter, topic));
         if frozen { Watch::HOLD | Watch::DELAY | Watch::WITHHOLD } else { Watch::NONE }
     }
-    fn freezes(&self) -> bool {
-        true
+    fn freezes(&self) -> Watch {
+        Watch::HOLD | Watch::DELAY | Watch::WITHHOLD
     }
 }
 

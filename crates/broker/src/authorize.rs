@@ -47,9 +47,9 @@ pub trait Authorizer {
     fn may_subscribe_anew(&self, _who: &Principal, _what: &Subscribing<'_>) -> bool {
         true
     }
-    /// Whether [`Authorizer::watch`] says of any topic that it is frozen.
-    fn freezes(&self) -> bool {
-        false
+    /// All ways in which any topic is frozen, as [`Authorizer::watch`] says it.
+    fn freezes(&self) -> Watch {
+        Watch::NONE
     }
 }
 

@@ -347,7 +347,7 @@ impl Broker {
                 continue;
             }
             let Some(front) = session.sending.queue.front() else { return };
-            if self.hold.on {
+            if self.hold.delays {
                 let (topic, authorizer) = (front.delivery.message.topic(), &*self.authorizer);
                 if must_wait(watch_of(&mut self.routes, self.generation, authorizer, topic), front) {
                     if !self.park_front(index) {
@@ -434,7 +434,7 @@ impl Broker {
                 self.acknowledge(index, after, 0, AckKind::PubRel, packet_id(seq), Default::default());
             }
             Stage::Sent => {
-                if self.hold.on
+                if self.hold.delays
                     && let Some(delivery) = &slot.delivery
                     && self.authorizer.watch(delivery.message.topic()).contains(Watch::DELAY)
                 {

@@ -22,6 +22,8 @@ use std::rc::Rc;
 pub(crate) struct Hold {
     /// Something is frozen.
     pub on: bool,
+    /// Something of what waits for subscribers has to go on waiting.
+    pub delays: bool,
     /// Publishes, in the order in which they came.
     kept: VecDeque<Kept>,
     /// Bytes of them.
@@ -64,9 +66,9 @@ impl Kept {
 }
 
 impl Hold {
-    /// Nothing waits yet.
-    pub fn new(on: bool) -> Hold {
-        Hold { on, ..Hold::default() }
+    /// Nothing waits yet, where topics are frozen in these ways.
+    pub fn new(ways: Watch) -> Hold {
+        Hold { on: ways.is_frozen(), delays: ways.contains(Watch::DELAY), ..Hold::default() }
     }
 
     /// Publishes and messages for subscribers that wait, and their bytes.
@@ -305,8 +307,10 @@ impl Broker {
 
     /// Goes by what the authorizer says of freezes now.
     pub(crate) fn thaw(&mut self, now: Now) {
-        let was_on = std::mem::replace(&mut self.hold.on, self.authorizer.freezes());
-        if self.hold.on {
+        let ways = self.authorizer.freezes();
+        let was_on = std::mem::replace(&mut self.hold.on, ways.is_frozen());
+        self.hold.delays = ways.contains(Watch::DELAY);
+        if ways.contains(Watch::MUTE) {
             self.drop_muted();
         }
         if !was_on {

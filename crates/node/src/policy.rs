@@ -136,7 +136,7 @@ impl Authorizer for Rights {
         self.watches.of(topic) | self.restrictions.watch(topic)
     }
 
-    fn freezes(&self) -> bool {
+    fn freezes(&self) -> Watch {
         self.restrictions.freezes()
     }
 

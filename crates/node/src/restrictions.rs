@@ -83,9 +83,9 @@ impl Restrictions {
         &self.0.restraints
     }
 
-    /// Whether any topic is frozen.
-    pub fn freezes(&self) -> bool {
-        !self.0.freezes.is_empty()
+    /// All ways in which any topic is frozen.
+    pub fn freezes(&self) -> Watch {
+        self.0.freezes.iter().fold(Watch::NONE, |all, (_, watch)| all | *watch)
     }
 
     /// How a topic is frozen. What is the system's never is.
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(lifted.watch("a/c"), Watch::NONE);
         assert!(lifted.without_order(1).is_none());
         let back = lifted.without_order(2).unwrap();
-        assert!(!back.freezes() && back.watch("a/b") == Watch::NONE && back.len() == 0);
+        assert!(!back.freezes().is_frozen() && back.watch("a/b") == Watch::NONE && back.len() == 0);
     }
 
     #[test]

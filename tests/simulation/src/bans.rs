@@ -52,8 +52,8 @@ impl Authorizer for Bans {
         self.frozen.get(topic).copied().unwrap_or(Watch::NONE)
     }
 
-    fn freezes(&self) -> bool {
-        !self.frozen.is_empty()
+    fn freezes(&self) -> Watch {
+        self.frozen.values().fold(Watch::NONE, |all, watch| all | *watch)
     }
 }
 

@@ -64,7 +64,7 @@ impl Authorizer for Rights {
         }
     }
 
-    fn freezes(&self) -> bool {
-        self.watch.is_some_and(|(_, watch)| watch.is_frozen())
+    fn freezes(&self) -> Watch {
+        self.watch.map_or(Watch::NONE, |(_, watch)| watch)
     }
 }
