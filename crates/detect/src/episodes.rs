@@ -56,6 +56,7 @@ pub(crate) struct Episode {
     quiet_ms: u64,
     /// What was told last, and when.
     told: f64,
+    told_events: u64,
     told_ms: u64,
     severity: Severity,
     /// The detector says that it is over.
@@ -106,6 +107,8 @@ const FOUND_MAX: usize = 4_096;
 const FOUND_AGAIN_MS: u64 = 600_000;
 /// An alarm that becomes worse is told again after so long at the earliest, unless its severity rises.
 const WORSE_AGAIN_MS: u64 = 60_000;
+/// What is added to the sentence of an alarm that becomes worse.
+const BY_NOW: &str = "; by now ";
 
 impl Episodes {
     pub fn new(settings: &Settings, seed: u64) -> Episodes {
@@ -186,7 +189,8 @@ impl Cx {
     }
 
     /// Goes on with an open alarm, if there is one: cheaper than making up what [`Cx::raise`] takes. The alarm is told again if
-    /// `value` is twice what was told, or its severity has risen.
+    /// its severity has risen, or, after a minute, if `value` (in the unit of the alarm's) is twice what was told, or there are
+    /// four times as many events.
     pub fn goes_on(
         &mut self,
         at_ms: u64,
@@ -198,13 +202,18 @@ impl Cx {
         let Some(episode) = self.episodes.open.get_mut(&KeyRef { detector, subject }) else { return false };
         (episode.last_ms, episode.is_calm) = (episode.last_ms.max(at_ms), false);
         let rises = severity > episode.severity;
-        let doubles = value >= 2.0 * episode.told && at_ms >= episode.told_ms + WORSE_AGAIN_MS;
+        let waited = at_ms >= episode.told_ms + WORSE_AGAIN_MS;
         let id = episode.id;
         let Some(alarm) = self.episodes.alarms.find_mut(id) else { return true };
         (alarm.last_ms, alarm.events) = (alarm.last_ms.max(at_ms), alarm.events.saturating_add(1));
-        if !rises && !doubles {
+        let grows = value >= 2.0 * episode.told || alarm.events >= episode.told_events.saturating_mul(4);
+        let is_worse = rises || (grows && waited);
+        if !is_worse {
             return true;
         }
+        episode.told_events = alarm.events;
+        alarm.summary.truncate(alarm.summary.find(BY_NOW).unwrap_or(alarm.summary.len()));
+        alarm.summary.push_str(&format!("{BY_NOW}{} events", alarm.events));
         alarm.value = alarm.value.max(value);
         alarm.severity = alarm.severity.max(severity);
         let (alarm, is_suppressed) = (Arc::new(alarm.clone()), alarm.suppressed);
@@ -332,7 +341,7 @@ impl Cx {
         let mut alarm = raise.alarm(at_ms, class);
         alarm.id = self.number();
         alarm.suppressed = is_suppressed;
-        let (id, value, subject) = (alarm.id, alarm.value, alarm.subject.clone());
+        let (id, value, events, subject) = (alarm.id, alarm.value, alarm.events, alarm.subject.clone());
         let alarm = Arc::new(alarm);
         if let Some(gone) = self.episodes.alarms.insert(Arc::clone(&alarm)) {
             self.episodes.open.retain(|_, episode| episode.id != gone);
@@ -344,6 +353,7 @@ impl Cx {
             last_ms: at_ms,
             quiet_ms,
             told: value,
+            told_events: events,
             told_ms: at_ms,
             severity,
             is_calm: false,
@@ -470,6 +480,7 @@ impl Cx {
                 last_ms: alarm.last_ms,
                 quiet_ms: self.settings.episodes.quiet_ms,
                 told: alarm.value,
+                told_events: alarm.events,
                 told_ms: alarm.raised_ms,
                 severity: alarm.severity,
                 is_calm: false,

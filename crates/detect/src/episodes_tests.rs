@@ -59,7 +59,9 @@ fn an_episode_is_one_alarm_that_worsens_and_ends_by_itself() {
         world.wait(1_000);
         assert_eq!(world.raise(raise("a")), id);
     }
-    assert_eq!(world.kinds(), ["raised"]);
+    assert_eq!(world.kinds(), ["raised", "worsened"], "after a minute, and four times as many");
+    assert!(world.notices[1].alarm().summary.ends_with("; by now 61 events"), "{:?}", world.notices[1]);
+    world.notices.drain(1..);
     let mut worse = raise("a");
     worse.value = 4.0;
     world.raise(worse.clone());

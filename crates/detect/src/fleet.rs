@@ -28,15 +28,20 @@ impl Cx {
         let detector = self.episodes.detector(raise.detector());
         let known = detector.fleet.clone();
         note_recent(detector, at_ms, raise, &settings.episodes);
+        let needed = needed_for_fleet(&settings.episodes, population);
         if let Some(subject) = known {
-            let many = detector.recent.len() as f64;
+            let many = detector.recent.len();
+            // When it is over for most, who still raises it has a reason of its own.
+            if many < needed.div_ceil(2) {
+                return None;
+            }
+            let many = many as f64;
             if self.goes_on(at_ms, raise.detector(), &subject, many, raise.severity) {
                 let key = KeyRef { detector: raise.detector(), subject: &subject };
                 return self.episodes.open.get(&key).map(|episode| episode.id);
             }
             self.episodes.detector(raise.detector()).fleet = None;
         }
-        let needed = needed_for_fleet(&settings.episodes, population);
         let detector = self.episodes.detector(raise.detector());
         if detector.recent.len() < needed {
             return None;

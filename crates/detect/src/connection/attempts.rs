@@ -7,7 +7,7 @@
 //! A client that is known needs no explanation when it comes back: it is known if the inventory declares it, if it has sent
 //! data at some time and that is five minutes ago, or if an identity speaks for it that does not speak for many. What needs
 //! one are strangers, refusals, and connections that came to nothing. Each known client at a source allows for two more a
-//! minute, so an address with a fleet behind it is not like one with a single device.
+//! minute, and sixty more while the fleet comes back, so an address with a fleet behind it is not like one with a single device.
 
 use super::trail::Step;
 use super::{Arrival, Shared};
@@ -105,14 +105,14 @@ fn count_opened(cx: &mut Cx, at_ms: u64, source: u32, address: SocketAddr, count
     }
     let known = f64::from(state.known.estimate());
     let mean = allowed + 3.0 * known;
-    if many <= mean || many < poisson_threshold(mean, chance) as f64 {
-        return;
-    }
     let subject = Subject::Source(*cx.sources.key(source));
-    if cx.goes_on(at_ms, FLOOD.name, &subject, many, Severity::High) {
+    if many <= mean || cx.goes_on(at_ms, FLOOD.name, &subject, many, Severity::High) {
         return;
     }
     let threshold = poisson_threshold(mean, chance);
+    if many < threshold as f64 {
+        return;
+    }
     let trail = cx.sources.at(source).connection.trail;
     let mut raise = Raise::new(&FLOOD, subject, Severity::High, 95);
     raise.address = Some(address);
@@ -164,13 +164,18 @@ fn raise_strangers(
     let chance = cx.settings.connection.chance;
     let trail = cx.sources.at(source).connection.trail;
     let known = f64::from(cx.sources.at(source).connection.known.estimate());
-    let mean = allowed + 2.0 * known;
-    let threshold = poisson_threshold(mean, chance) as f64;
+    // In a storm all of them come at once, and are refused, and come again.
+    let each = if cx.is_open(super::storm::STORM.name, &Subject::Fleet) { 60.0 } else { 2.0 };
+    let mean = allowed + each * known;
     let subject = Subject::Source(*cx.sources.key(source));
-    if many + 0.01 < threshold
+    if many <= mean
         || cx.goes_on(at_ms, ATTEMPTS.name, &subject, many, Severity::Medium)
         || is_explained(cx, &subject)
     {
+        return;
+    }
+    let threshold = poisson_threshold(mean, chance) as f64;
+    if many + 0.01 < threshold {
         return;
     }
     let from_ms = at_ms.saturating_sub(MINUTE_MS);
@@ -224,12 +229,14 @@ pub(super) fn of_client(cx: &mut Cx, at_ms: u64, slot: u32, count: u32) {
     if many <= mean {
         return;
     }
-    let threshold = poisson_threshold(mean, settings.connection.chance) as f64;
     let subject = Subject::Client(Arc::clone(cx.clients.key(slot)));
-    if many + 0.01 < threshold
-        || cx.goes_on(at_ms, ATTEMPTS.name, &subject, many, Severity::Medium)
+    if cx.goes_on(at_ms, ATTEMPTS.name, &subject, many, Severity::Medium)
         || cx.is_open(super::takeover::TAKEOVER.name, &subject)
     {
+        return;
+    }
+    let threshold = poisson_threshold(mean, settings.connection.chance) as f64;
+    if many + 0.01 < threshold {
         return;
     }
     let client = cx.clients.at(slot);

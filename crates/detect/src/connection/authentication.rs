@@ -79,8 +79,7 @@ fn raise_source(cx: &mut Cx, at_ms: u64, source: u32, address: SocketAddr, ident
     let state = &cx.sources.at(source).connection;
     let (cusum, users) = (state.logins.cusum, f64::from(state.logins.seen.estimate()).round());
     let test = cx.settings.authentication();
-    let failures = f64::from(cusum.bad());
-    if cx.goes_on(at_ms, AUTHENTICATION.name, &subject, failures, Severity::High) {
+    if cx.goes_on(at_ms, AUTHENTICATION.name, &subject, cusum.score().into(), Severity::High) {
         return;
     }
     let state = &cx.sources.at(source).connection;
@@ -102,7 +101,11 @@ fn raise_source(cx: &mut Cx, at_ms: u64, source: u32, address: SocketAddr, ident
         address.ip(),
         seconds(raise.window_ms),
     );
-    raise = raise.figure("refused", failures, "log-ins").figure("log_ins", cusum.all().into(), "log-ins");
+    raise = raise.figure("refused", cusum.bad().into(), "log-ins").figure(
+        "log_ins",
+        cusum.all().into(),
+        "log-ins",
+    );
     raise = raise.figure("users", users, "user names");
     raise.false_alarms = Some(format!(
         "a stream with {:.0} % refused would do this less than once in {:.0} log-ins",
@@ -137,7 +140,7 @@ fn user_failed(
     let subject = Subject::Identity(Arc::clone(user));
     let cusum = failing.cusum;
     let sources = f64::from(failing.sources.estimate()).round().max(1.0);
-    if cx.goes_on(at_ms, AUTHENTICATION.name, &subject, cusum.bad().into(), Severity::High) {
+    if cx.goes_on(at_ms, AUTHENTICATION.name, &subject, cusum.score().into(), Severity::High) {
         return;
     }
     let mut raise = Raise::new(&AUTHENTICATION, subject, Severity::High, 95);
@@ -219,25 +222,25 @@ pub(super) fn succeeded(
     let Some(identity) = &arrived.identity else { return };
     let source_key = source_of(arrived.address.ip());
     if own >= 3 && cx.is_open(AUTHENTICATION.name, &Subject::Source(source_key)) {
-        guessed(cx, at_ms, Subject::Source(source_key), arrived, own.into());
+        guessed(cx, at_ms, Subject::Source(source_key), arrived);
     }
     let Some(failing) = shared.failing.find_mut(identity) else { return };
-    let (bad, was_here) = (failing.value.cusum.bad(), failing.value.last == Some(source_key));
+    let was_here = failing.value.last == Some(source_key);
     failing.value = Default::default();
     let subject = Subject::Identity(Arc::clone(identity));
     if was_here && cx.is_open(AUTHENTICATION.name, &subject) {
-        guessed(cx, at_ms, subject, arrived, bad.into());
+        guessed(cx, at_ms, subject, arrived);
     } else {
         cx.clear(at_ms, AUTHENTICATION.name, &subject);
     }
 }
 
 /// Whoever has tried again and again has got in.
-fn guessed(cx: &mut Cx, at_ms: u64, subject: Subject, arrived: &Arrived, failures: f64) {
+fn guessed(cx: &mut Cx, at_ms: u64, subject: Subject, arrived: &Arrived) {
     let who = arrived.identity.as_deref().unwrap_or_default();
     let note = format!("; then {who} was let in from {} as {}", arrived.address.ip(), arrived.client_id);
     cx.add_to_summary(AUTHENTICATION.name, &subject, &note);
-    cx.goes_on(at_ms, AUTHENTICATION.name, &subject, failures, Severity::Critical);
+    cx.goes_on(at_ms, AUTHENTICATION.name, &subject, 0.0, Severity::Critical);
 }
 
 /// Counts of User Names lose half of their weight in a day.

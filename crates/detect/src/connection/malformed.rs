@@ -61,7 +61,7 @@ pub(super) fn count(
     let is_alarm = cusum.count_bad(&test, at_ms, times);
     let cusum = *cusum;
     let subject = Subject::Source(*cx.sources.key(source));
-    if is_alarm && cx.goes_on(at_ms, MALFORMED.name, &subject, cusum.bad().into(), Severity::Medium) {
+    if is_alarm && cx.goes_on(at_ms, MALFORMED.name, &subject, cusum.score().into(), Severity::Medium) {
         return;
     }
     let severity = if is_alarm { Severity::Medium } else { Severity::Informational };

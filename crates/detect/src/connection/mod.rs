@@ -217,11 +217,18 @@ fn handle_left(
         state.was_taken_over = true;
     }
     let lasted_ms = if client.arrived_ms == 0 { u64::MAX } else { at_ms.saturating_sub(client.arrived_ms) };
+    // Who has stayed, and has sent something, is a stranger no more.
+    let stayed = state.has_acted && lasted_ms >= cx.settings.connection.known_after_s * 1_000;
+    state.is_stranger &= !stayed;
     if std::mem::replace(&mut client.is_online, false) {
         cx.online -= 1;
     }
     let Some(address) = address.or(client.names.address) else { return };
     let source = cx.source(at_ms, address.ip());
+    if stayed {
+        let hash = cx.hash(cx.clients.key(slot));
+        cx.sources.at_mut(source).connection.known.insert(hash);
+    }
     silent::left(cx, at_ms, slot, source, address, cause, lasted_ms);
     attempts::left(cx, at_ms, slot, source, address, lasted_ms);
     storm::left(shared, cx, at_ms, slot, cause);

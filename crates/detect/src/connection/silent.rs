@@ -213,7 +213,7 @@ fn count_bad(cx: &mut Cx, at_ms: u64, source: u32, address: SocketAddr) {
     let is_alarm = cusum.count(&test, at_ms, true);
     let cusum = *cusum;
     let subject = Subject::Source(*cx.sources.key(source));
-    if !is_alarm || cx.goes_on(at_ms, SILENT.name, &subject, cusum.bad().into(), Severity::Medium) {
+    if !is_alarm || cx.goes_on(at_ms, SILENT.name, &subject, cusum.score().into(), Severity::Medium) {
         return;
     }
     let trail = &cx.sources.at(source).connection.trail;

@@ -64,9 +64,9 @@ pub(super) fn cloned(cx: &mut Cx, at_ms: u64, slot: u32, addresses: &[IpAddr], w
 fn raise(cx: &mut Cx, at_ms: u64, slot: u32, why: Option<&Arc<str>>) {
     let state = &cx.clients.at(slot).connection;
     let severity = if state.moved { Severity::High } else { Severity::Medium };
-    let takeovers = f64::from(state.takeover.bad());
+    let score = f64::from(state.takeover.score());
     let subject = Subject::Client(Arc::clone(cx.clients.key(slot)));
-    if cx.goes_on(at_ms, TAKEOVER.name, &subject, takeovers, severity) {
+    if cx.goes_on(at_ms, TAKEOVER.name, &subject, score, severity) {
         return;
     }
     cx.distrust(at_ms, slot, Bad::Takeover, 1.0);

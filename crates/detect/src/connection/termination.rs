@@ -88,7 +88,7 @@ fn count_client(cx: &mut Cx, at_ms: u64, slot: u32, step: Option<Step>) {
         }
         return;
     }
-    if !is_alarm || cx.goes_on(at_ms, TERMINATION.name, &subject, cusum.bad().into(), Severity::Medium) {
+    if !is_alarm || cx.goes_on(at_ms, TERMINATION.name, &subject, cusum.score().into(), Severity::Medium) {
         return;
     }
     // What is said of its address is said of it.
@@ -126,7 +126,7 @@ fn count_source(
         }
         return;
     }
-    if !is_alarm || cx.goes_on(at_ms, TERMINATION.name, &subject, cusum.bad().into(), Severity::Medium) {
+    if !is_alarm || cx.goes_on(at_ms, TERMINATION.name, &subject, cusum.score().into(), Severity::Medium) {
         return;
     }
     // One client that is in trouble is said of itself.

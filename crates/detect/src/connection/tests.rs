@@ -299,6 +299,10 @@ fn a_fleet_that_loses_its_network_and_comes_back_is_one_alarm() {
             }
         }
         world.wait(30_000);
+        // The node lets in no more than so many in a second, and they try again at once.
+        for i in 0..5_000 {
+            world.refuse(&ip(i, sources), None, Refusal::ConnectionRate);
+        }
         for i in 0..clients {
             come(&mut world, i, &ip(i, sources), is_identified);
             world.wait(3);
