@@ -5,7 +5,7 @@
 mod fields;
 
 use super::read::Table;
-use fields::Fields;
+use fields::{Fields, wrong};
 use ravelin_detect::Settings;
 use std::time::Duration;
 
@@ -66,6 +66,14 @@ fn section(table: &mut Table<'_, '_>) -> DetectConfig {
     fields.count("suppressions_max", &mut limits.suppressions, 1, 100_000);
     fields.count("notices_max", &mut limits.notices, 16, 1_000_000);
     settings.connection = table.typed("connection");
+    for test in settings.connection.tests() {
+        let shares = 0.0 < test.tolerated && test.tolerated < test.attack && test.attack < 1.0;
+        if !shares || test.threshold <= 0.0 {
+            let what = format!("{test:?} is not a test").replace("CusumTest", "");
+            let help = "0 < `tolerated` < `attack` < 1, and `threshold` is above 0: ln(outcomes between two false alarms)";
+            wrong(table, "connection", what, help);
+        }
+    }
     settings.traffic = table.typed("traffic");
     table.table("trust", |table| {
         let (mut fields, trust) = (Fields(table), &mut settings.trust);
@@ -78,4 +86,58 @@ fn section(table: &mut Table<'_, '_>) -> DetectConfig {
         fields.count("prior_unknown", &mut trust.prior_unknown, 0, 100);
     });
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use std::path::Path;
+
+    const LISTENER: &str = "[[listener]]\nname = \"field\"\ntransport = \"tcp\"\naddress = \"127.0.0.1:0\"\n\
+        dangerous_anonymous = true\n[access]\ndangerous_allow_everything = true\n";
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(&format!("{LISTENER}{text}"), Path::new("/")).map_err(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn detection_is_on_and_has_the_defaults_of_the_engine() {
+        let detect = parse("").unwrap().detect;
+        assert!(detect.enabled && detect.settings == ravelin_detect::Settings::default());
+    }
+
+    #[test]
+    fn what_is_written_counts() {
+        let text = "[detect]\nquiet = \"7m\"\nalarms_max = 50\n[detect.trust]\ngood_half_life = \"12h\"\n\
+                    [detect.connection]\nshort_s = 30\nhealth_checks = [\"10.0.0.5\"]\n\
+                    authentication = { tolerated = 0.2, attack = 0.9, threshold = 9.0 }\n";
+        let settings = parse(text).unwrap().detect.settings;
+        assert_eq!((settings.episodes.quiet_ms, settings.limits.alarms), (420_000, 50));
+        assert!((settings.trust.good_half_life_h - 12.0).abs() < 1e-6);
+        assert_eq!((settings.connection.short_s, settings.connection.health_checks.len()), (30, 1));
+        assert!((settings.connection.authentication.threshold - 9.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn an_error_points_at_its_line() {
+        let lines = LISTENER.lines().count();
+        for (text, line, says) in [
+            ("[detect]\nquite = \"7m\"\n", 2, "did you mean `quiet`"),
+            ("[detect]\nquiet = \"7 minutes\"\n", 2, "a duration"),
+            ("[detect]\nfleet_percent = 101\n", 2, "not within"),
+            ("[detect.trust]\nprior_unknown = 500\n", 2, "not within"),
+            ("[detect.connection]\nshort_s = 5\nshort = 5\n", 3, "unknown field `short`"),
+            ("[detect.connection]\nshort_s = \"a minute\"\n", 2, "invalid type"),
+            ("[detect.connection]\nchance = nan\n", 2, "finite"),
+            (
+                "[detect.connection]\nauthentication = { tolerated = 0.9, attack = 0.1, threshold = 1.0 }\n",
+                1,
+                "is not a test",
+            ),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(&format!("ravelin.toml:{}:", lines + line)), "{text}: {error}");
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
 }
