@@ -254,6 +254,13 @@ events! {
     /// The posture of the node has changed.
     PostureChanged = "posture.changed", Warn { from: &'static str, to: &'static str, by: String, closes: String, }
 
+    /// A destination cannot be told of anything at the moment; what it has to know waits.
+    OutwardFailing = "outward.failing", Warn { destination: String, error: String, waiting: u64, }
+    /// A destination takes what waits for it again.
+    OutwardRecovered = "outward.recovered", Info { destination: String, failed_s: u64, waiting: u64, }
+    /// A destination was not told of something: there was no room for what waits, or it refuses it.
+    OutwardDropped = "outward.dropped", Warn { destination: String, dropped: u64, why: String, }
+
     /// A publish was refused.
     PublishRefused = "publish.refused", Warn {
         client_id: String, identity: Option<String>, address: Option<SocketAddr>, topic: String, why: Refusal,
