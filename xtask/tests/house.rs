@@ -117,6 +117,13 @@ fn the_functions_know_neither_the_shells_nor_each_other() {
 }
 
 #[test]
+fn what_tells_others_knows_only_the_vocabulary() {
+    let rooms = rooms();
+    let ours = rooms["ravelin-outward"].dependencies.iter().filter(|one| rooms.contains_key(*one));
+    assert_eq!(ours.collect::<Vec<_>>(), ["ravelin-event"], "alarms and actions reach it as values");
+}
+
+#[test]
 fn the_vocabulary_and_the_codec_know_no_other_crate_of_ours() {
     let rooms = rooms();
     for name in ["ravelin-event", "ravelin-mqtt"] {

@@ -82,8 +82,14 @@ impl Watch {
     pub const DELAY: Watch = Watch { bits: 64, limit: 0 };
     /// Frozen: retained messages are not handed out.
     pub const WITHHOLD: Watch = Watch { bits: 128, limit: 0 };
+    /// Publishes come out as [`crate::Observed`] while somebody subscribes to the topic below [`TAP`]; else it costs nothing.
+    pub const TAP: Watch = Watch { bits: 512, limit: 0 };
 
-    const SEEN: u16 = Watch::RECORD.bits | Watch::OBSERVE.bits | Watch::CONTROL.bits | Watch::DETECT.bits;
+    const SEEN: u16 = Watch::RECORD.bits
+        | Watch::OBSERVE.bits
+        | Watch::CONTROL.bits
+        | Watch::DETECT.bits
+        | Watch::TAP.bits;
     const FROZEN: u16 =
         Watch::REFUSE.bits | Watch::HOLD.bits | Watch::MUTE.bits | Watch::DELAY.bits | Watch::WITHHOLD.bits;
     const SPECIAL: u16 = Watch::CONTROL.bits | Watch::REFUSE.bits | Watch::HOLD.bits;
@@ -111,6 +117,11 @@ impl Watch {
     /// Whether it is frozen in any way.
     pub const fn is_frozen(self) -> bool {
         self.bits & Watch::FROZEN != 0
+    }
+
+    /// Without those of `other`.
+    pub(crate) const fn without(self, other: Watch) -> Watch {
+        Watch { bits: self.bits & !other.bits, limit: self.limit }
     }
 
     /// Whether what is published does not simply go on to subscribers.
@@ -194,6 +205,9 @@ impl Permit {
 pub(crate) fn is_control(name: &str) -> bool {
     name.strip_prefix("$CONTROL").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
+
+/// Where monitors subscribe to learn who publishes what: `$MONITOR/tap/a/b` for the topic `a/b`.
+pub const TAP: &str = "$MONITOR/tap/";
 
 /// The parts of a filter that rules see.
 pub(crate) fn subscribing(filter: &str, qos: QoS) -> Subscribing<'_> {

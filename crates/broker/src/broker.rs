@@ -372,12 +372,17 @@ impl Broker {
 
     /// Publishes a `$SYS` message, retained, on all shards.
     pub fn publish_system(&mut self, now: Now, topic: &str, payload: &[u8]) {
+        self.publish_monitor(now, topic, payload, true);
+    }
+
+    /// Publishes a message of the node's own at QoS 0: to whoever subscribes, on all shards.
+    pub fn publish_monitor(&mut self, now: Now, topic: &str, payload: &[u8], retain: bool) {
         let parts = Parts {
             topic,
             forward: &[],
             payload,
             qos: QoS::AtMostOnce,
-            retain: true,
+            retain,
             expires_ms: None,
             record: 0,
         };

@@ -75,7 +75,7 @@ impl Broker {
     /// A sister shard that has not heard yet that a topic was cleared may write its message once more: it must stay out.
     fn journal_cleared(&mut self, now: Now) {
         for (topic, stamp) in self.retained.cleared() {
-            if (stamp & 63) % self.shards as u64 != self.shard as u64 || topic.starts_with("$SYS/") {
+            if (stamp & 63) % self.shards as u64 != self.shard as u64 || is_of_the_node(&topic) {
                 continue;
             }
             let parts = Parts {
@@ -98,7 +98,7 @@ impl Broker {
     fn journal_retained(&mut self, now: Now, slot: u32, since: u64) {
         let Some((stamp, message)) = self.retained.slot(slot) else { return };
         let own = (stamp & 63) % self.shards as u64 == self.shard as u64;
-        if !own && stamp <= since || message.topic().starts_with("$SYS/") {
+        if !own && stamp <= since || is_of_the_node(message.topic()) {
             return;
         }
         let message = message.clone();
@@ -234,4 +234,9 @@ fn write_delivery(record: &mut Writer<'_>, now: Now, delivery: Option<&Delivery>
     if !known {
         record.parts(now, delivery.message.parts());
     }
+}
+
+/// What the node says of itself is said again after a restart.
+fn is_of_the_node(topic: &str) -> bool {
+    topic.starts_with("$SYS/") || topic.starts_with("$MONITOR/")
 }

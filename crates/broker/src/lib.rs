@@ -49,7 +49,7 @@ mod trie;
 mod walk;
 mod wills;
 
-pub use authorize::{Authorizer, Meter, Metered, Publishing, Subscribing, Verdict, Watch};
+pub use authorize::{Authorizer, Meter, Metered, Publishing, Subscribing, TAP, Verdict, Watch};
 pub use broker::{Broker, Connecting, LinkId, SHARDS_MAX, home_shard};
 #[doc(hidden)]
 pub use check::Held;

@@ -1,6 +1,6 @@
 //! PUBLISH from a client, and messages that the broker publishes itself: wills and `$SYS`.
 
-use crate::authorize::{Permit, is_control};
+use crate::authorize::{Permit, TAP, is_control};
 use crate::broker::LinkId;
 use crate::deliver::Fan;
 use crate::flows::Counts;
@@ -481,6 +481,13 @@ impl Broker {
             && (route.cached.get() || route.exact_generation == self.exact_generation)
     }
 
+    /// Whether somebody, on this shard or another, wants to know who publishes to `topic`.
+    fn is_tapped(&mut self, topic: &str) -> bool {
+        let mut ids = Vec::new();
+        self.trie.matches(&[TAP, topic].concat(), |id| ids.push(id));
+        ids.into_iter().any(|id| self.trie.wanted_here(id) || self.trie.remote(id) != 0)
+    }
+
     /// Who gets messages of a topic.
     pub(crate) fn route(&mut self, topic: &str) -> Rc<Route> {
         if let Some(route) = self.routes.get(topic, self.generation) {
@@ -489,6 +496,10 @@ impl Broker {
         let watch = match is_control(topic) {
             true => self.authorizer.watch(topic) | Watch::CONTROL,
             false => self.authorizer.watch(topic),
+        };
+        let watch = match watch.contains(Watch::TAP) && !self.is_tapped(topic) {
+            true => watch.without(Watch::TAP),
+            false => watch,
         };
         let muted = watch.contains(Watch::MUTE);
         let mut route = Route {
@@ -550,7 +561,7 @@ impl Broker {
 /// Whether a topic is the server's own (section 4.7.2): no rule can let a client publish to it, nor leave a will there.
 /// `$CONTROL` is not among them: publishes there are for the server, see [`Watch::CONTROL`].
 pub(crate) fn is_reserved(topic: &str) -> bool {
-    matches!(ravelin_mqtt::levels(topic).next(), Some("$SYS" | "$share"))
+    matches!(ravelin_mqtt::levels(topic).next(), Some("$SYS" | "$MONITOR" | "$share"))
 }
 
 /// Whose a message is that no connected client has just sent.

@@ -146,6 +146,10 @@ impl Broker {
             self.generation += 1;
         } else {
             self.routes.forget(filter);
+            // Whoever publishes there is perhaps watched from now on, or no more.
+            if let Some(tapped) = filter.strip_prefix(crate::authorize::TAP) {
+                self.routes.forget(tapped);
+            }
             self.exact_generation += 1;
         }
     }

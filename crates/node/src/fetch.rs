@@ -4,7 +4,8 @@
 //! resolution, handshake and every redirect included), the redirects. What began encrypted stays encrypted. Nothing is
 //! decompressed, no cookie is kept, no proxy is taken from the environment.
 
-use ravelin_protect::{Error as ProtectError, tls, trust};
+use ravelin_protect::{tls, trust};
+use rustls::pki_types::CertificateDer;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
@@ -151,18 +152,17 @@ fn agent(url: &str, limits: &FetchLimits) -> Result<Agent, FetchError> {
     Ok(Agent::new_with_config(config.build()))
 }
 
+/// The CAs in the file at `ca`; without one, those that the system trusts.
+pub(crate) fn authorities(ca: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, FetchError> {
+    let path = ca.or_else(|| SYSTEM_CAS.iter().map(Path::new).find(|path| path.exists()));
+    let path = path.ok_or_else(|| {
+        FetchError::Trust("this system has no bundle of CAs; name one in the configuration".into())
+    })?;
+    trust::load_certificates(path).map_err(|error| FetchError::Trust(error.to_string()))
+}
+
 fn roots(ca: Option<&Path>) -> Result<RootCerts, FetchError> {
-    let read = |path: &Path| trust::load_certificates(path);
-    let certificates = match ca {
-        Some(path) => read(path).map_err(|error| FetchError::Trust(error.to_string()))?,
-        None => {
-            let found = SYSTEM_CAS.iter().map(Path::new).find(|path| path.exists());
-            let path = found.ok_or_else(|| {
-                FetchError::Trust("this system has no bundle of CAs; name one in the configuration".into())
-            })?;
-            read(path).map_err(|error: ProtectError| FetchError::Trust(error.to_string()))?
-        }
-    };
+    let certificates = authorities(ca)?;
     let certificates: Vec<_> = certificates.iter().map(|der| Certificate::from_der(der)).collect();
     Ok(RootCerts::new_with_certs(&certificates.iter().map(Certificate::to_owned).collect::<Vec<_>>()))
 }

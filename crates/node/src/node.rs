@@ -161,6 +161,7 @@ impl Node {
             devices,
             detection,
             pressure: Arc::clone(&pressure),
+            outward: Default::default(),
             drills: Default::default(),
             fence: Default::default(),
             restricting: Default::default(),
@@ -302,6 +303,7 @@ impl Node {
         drop(held);
         control.configure_inventory();
         control.configure_detection();
+        control.configure_outward();
         self.issuers.look();
         Ok(())
     }
@@ -335,6 +337,7 @@ impl Node {
         self.watch.stop();
         self.detect.stop();
         self.control.close_detection();
+        self.control.close_outward();
         self.records.stop();
         let closed = self.store.close();
         self.control.emit(match &closed {

@@ -108,6 +108,10 @@ fn watches(config: &Config, rates: Option<&Arc<Rates>>) -> Watches {
     for (filter, limit) in rates.iter().flat_map(|rates| rates.topic_filters()) {
         watches.add(filter, Watch::NONE.with_limit(limit));
     }
+    let taps = config.outward.iter().filter_map(|destination| destination.monitor());
+    for filter in taps.flat_map(|monitor| &monitor.tap) {
+        watches.add(filter, Watch::TAP);
+    }
     watches
 }
 

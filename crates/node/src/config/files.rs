@@ -78,6 +78,7 @@ impl Config {
             }
         }
         let listeners = self.load_all_tls(now_s, fetched, &mut found);
+        let _ = self.outward_settings(&mut found);
         // The control lane loads its own again; what is wrong with it is found here, before anything changes.
         let _ = self.control_files(now_s, &mut found);
         if found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {

@@ -17,6 +17,8 @@ mod jwt;
 mod keys;
 mod limits;
 mod listener;
+mod outward;
+mod outward_files;
 mod rates;
 mod read;
 mod record;
@@ -38,6 +40,9 @@ pub use jwt::JwtConfig;
 pub use keys::{Ages, CaConfig, CertificatesConfig, CrlSource, StapleConfig};
 pub use limits::{LIMITS, LimitEntry, Limits, MemoryMax};
 pub use listener::{Listener, ListenerTls, Transport};
+pub use outward::{
+    MonitorConfig, OutwardConfig, OutwardKind, SyslogConfig, SyslogTransport, TlsConfig, WebhookConfig,
+};
 pub use ravelin_protect::Network;
 pub use ravelin_protect::units::{
     Rate, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate,
@@ -105,6 +110,8 @@ pub struct Config {
     pub drill: DrillConfig,
     /// What restrictions mean here.
     pub restrict: Arc<RestrictConfig>,
+    /// Who is told of alarms, actions and events; `[[outward]]`.
+    pub outward: Vec<OutwardConfig>,
     /// What is allowed but deserves a warning: the dangerous settings.
     pub warnings: Vec<Diagnostic>,
     /// Every string of the file as a path.

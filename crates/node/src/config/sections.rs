@@ -5,7 +5,7 @@ use super::read::{Reader, Table};
 use super::{
     AccessConfig, AuthenticationConfig, Config, DrillConfig, Durability, FirewallConfig, Limits, LogConfig,
     LogFormat, NodeConfig, RecordConfig, SandboxConfig, StoreConfig, SysConfig, control, detect, directory,
-    inventory, jwt, keys, listener, rates, record, restrict,
+    inventory, jwt, keys, listener, outward, rates, record, restrict,
 };
 use ravelin_broker::SHARDS_MAX;
 use ravelin_event::Level;
@@ -107,11 +107,13 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
     let inventory = inventory::read(&mut root);
     let detect = detect::read(&mut root);
     let restrict = Arc::new(restrict::read(&mut root));
+    let outward = root.tables("outward", |table, _| outward::read(table, base));
     root.finish();
 
     let complete = listeners.iter().all(Option::is_some)
         && jwt.iter().all(Option::is_some)
-        && rates.iter().all(Option::is_some);
+        && rates.iter().all(Option::is_some)
+        && outward.iter().all(Option::is_some);
     let config = Config {
         node,
         listeners: listeners.into_iter().flatten().collect(),
@@ -134,6 +136,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         drill,
         firewall,
         restrict,
+        outward: outward.into_iter().flatten().collect(),
         warnings: Vec::new(),
         mentioned: mentioned(&document, &source.name, base),
         source: source.clone(),
@@ -233,6 +236,7 @@ fn check(config: &Config, reader: &mut Reader<'_>) {
     inventory::check(config, reader);
     restrict::check(config, reader);
     record::check(config, reader);
+    outward::check(config, reader);
     for (key, what, help) in config.limits.contradictions() {
         reader.error_at(&format!("limits.{key}"), what, help);
     }

@@ -19,6 +19,7 @@ mod fence;
 mod inventory;
 mod keys;
 mod lane;
+mod outward;
 pub(crate) mod record;
 mod records;
 mod restrict;
@@ -38,6 +39,7 @@ pub(crate) use fence::refuse_if_fenced;
 pub use fence::{FENCED_FILE, FenceFailure};
 pub use inventory::{Arrival, Handshake, InventoryFailure};
 pub use keys::{CaStatus, CertificateDone, IssuedCertificate, KeysFailure, RevokeDone, Sessions};
+pub use outward::OutwardFailure;
 pub use records::{Dump, Records, RecordsError, Space};
 pub use restrict::RestrictFailure;
 pub use watch::{Watched, Watcher};
@@ -45,6 +47,7 @@ pub use watch::{Watched, Watcher};
 pub(crate) use ask::Order;
 pub(crate) use inventory::Devices;
 pub(crate) use keys::{Keys, KeysThread, cached_lists};
+pub(crate) use outward::{Monitored, Outwards};
 pub(crate) use records::{Loading, RecordsThread, is_programme_record};
 pub(crate) use tree::{Requests, Tree};
 pub(crate) use watch::{REST as WATCH_REST, WatchQueue, WatchThread};
@@ -98,6 +101,7 @@ pub(crate) struct Inner {
     pub drills: drill::Drills,
     pub fence: fence::Fence,
     pub restricting: restrict::Restricting,
+    pub outward: Outwards,
 }
 
 /// What the control lane asks of the loop that runs the node.
@@ -155,6 +159,7 @@ impl Control {
         self.open_record();
         self.open_directory()?;
         self.open_detection();
+        self.open_outward()?;
         Ok(())
     }
 

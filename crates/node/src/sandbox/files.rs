@@ -48,6 +48,11 @@ pub(super) fn restrict(config: &Config) -> Result<bool, String> {
     for path in writable(config)? {
         rules = allow(rules, &path, write)?;
     }
+    // Others' lines are not read, and no other name is taken away: a file is made, appended to, and cut after a torn write.
+    let append = AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::Truncate;
+    for path in config.outward.iter().filter_map(|destination| destination.file()) {
+        rules = allow(rules, &folder_of(path), append)?;
+    }
     for path in readable(config) {
         rules = allow(rules, &path, read)?;
     }

@@ -55,6 +55,11 @@ impl Shard {
                     self.broker.publish_system(self.now, &topic, value.as_bytes());
                 }
             }
+            Mail::Monitor(monitored) => {
+                for message in &monitored.messages {
+                    self.broker.publish_monitor(self.now, &message.topic, &message.payload, message.retain);
+                }
+            }
             Mail::Shutdown => self.stop(),
         }
     }

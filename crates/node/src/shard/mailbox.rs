@@ -26,6 +26,8 @@ pub(crate) enum Mail {
     Hashed(Key, Box<Pending>, Result<(), Unproven>),
     /// Retained messages to publish below `$SYS`.
     System(Vec<(String, String)>),
+    /// Messages to publish below `$MONITOR`.
+    Monitor(crate::control::Monitored),
     /// Say goodbye to the clients and end.
     Shutdown,
 }

@@ -310,7 +310,8 @@ impl Shard {
         if observed.watch.contains(Watch::RECORD) {
             self.record.observed(&observed);
         }
-        if observed.watch.contains(Watch::OBSERVE) || observed.watch.contains(Watch::DETECT) {
+        let watches = [Watch::OBSERVE, Watch::DETECT, Watch::TAP];
+        if watches.iter().any(|watch| observed.watch.contains(*watch)) {
             self.seen.push(Watched::Observed(observed));
         }
     }

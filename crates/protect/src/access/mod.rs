@@ -24,7 +24,8 @@
 //! * **A denial wins everywhere**, also one in a `pattern` over an allowance in a `user` section.
 //! * **Names with `+`, `#` or `/`** (CVE-2017-7650) never make a pattern allow something, and a pattern that denies
 //!   holds for them in any case.
-//! * **Nobody publishes to `$SYS`.** Reading it takes a rule that begins with `$SYS`; `#` does not reach it.
+//! * **Nobody publishes to `$SYS` and `$MONITOR`.** Reading them takes a rule that begins with the same level; `#` does not
+//!   reach them.
 
 mod parse;
 mod trie;
@@ -184,13 +185,13 @@ impl AccessRules {
     /// The decision on an action, and the rule that it rests on. Slower than `may_..`; always of the same opinion.
     pub fn explain(&self, principal: &Principal, action: Action, topic: &str) -> Decision<'_> {
         let (access, topic) = match action {
-            Action::Publish if is_sys(topic) => return Decision { allowed: false, rule: None },
+            Action::Publish if is_of_the_node(topic) => return Decision { allowed: false, rule: None },
             Action::Publish => (trie::WRITE, topic),
             Action::Receive => (trie::READ, topic),
             Action::Subscribe => (trie::READ | trie::SUBSCRIBE, shared(topic)),
         };
         if self.everything {
-            return Decision { allowed: !is_below(topic, "$CONTROL"), rule: None };
+            return Decision { allowed: !is_privileged(topic), rule: None };
         }
         let mut allowing = None;
         let denying = self.visit(principal, topic, &mut |terminal, denials_only| {
@@ -216,7 +217,7 @@ impl AccessRules {
     /// What the rules say: allowed, denied, or nothing. Marks the rule that it rests on as used.
     pub fn decide(&self, principal: &Principal, action: Action, topic: &str) -> Option<bool> {
         let (access, topic) = match action {
-            Action::Publish if is_sys(topic) => return None,
+            Action::Publish if is_of_the_node(topic) => return None,
             Action::Publish => (trie::WRITE, topic),
             Action::Receive => (trie::READ, topic),
             Action::Subscribe => (trie::READ | trie::SUBSCRIBE, shared(topic)),
@@ -226,8 +227,7 @@ impl AccessRules {
 
     fn answer(&self, principal: &Principal, access: u8, topic: &str) -> Option<bool> {
         if self.everything {
-            // To administer the bus takes a rule that says so.
-            return (!is_below(topic, "$CONTROL")).then_some(true);
+            return (!is_privileged(topic)).then_some(true);
         }
         let mut allowing = None;
         let end = self.visit(principal, topic, &mut |terminal, denials_only| {
@@ -272,8 +272,14 @@ impl AccessRules {
     }
 }
 
-fn is_sys(topic: &str) -> bool {
-    is_below(topic, "$SYS")
+/// What only the node publishes.
+pub(crate) fn is_of_the_node(topic: &str) -> bool {
+    is_below(topic, "$SYS") || is_below(topic, "$MONITOR")
+}
+
+/// What takes a rule that says so, even where everything is allowed: to administer the bus, and to watch everybody on it.
+fn is_privileged(topic: &str) -> bool {
+    is_below(topic, "$CONTROL") || is_below(topic, "$MONITOR")
 }
 
 /// Whether a topic or filter has this first level.

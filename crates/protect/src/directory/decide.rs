@@ -4,6 +4,7 @@ use super::compile::{Ask, Question};
 use super::model::{Role, Rule};
 use super::template::{GroupNames, Subject};
 use super::{ADMIN_ROLE, Directory, IdentityEntry, Inner};
+use crate::access::is_of_the_node;
 use ravelin_event::Principal;
 
 /// What a client wants to do.
@@ -127,7 +128,7 @@ impl Directory {
         let inner = &*self.0;
         let (question, topic, ask) = action.question();
         let say = |allowed, reason| Verdict { allowed, explicit: true, reason };
-        if question == Question::Publish && is_below(topic, "$SYS") {
+        if question == Question::Publish && is_of_the_node(topic) {
             return say(false, Reason::System);
         }
         let entry = who.identity.as_deref().and_then(|identity| inner.identities.get(identity));

@@ -6,6 +6,7 @@ use super::decide::is_below;
 use super::model::{Role, Rule, RuleType};
 use super::template::{Fit, Level, Subject, Template};
 use super::{Action, Directory};
+use crate::access::is_of_the_node;
 use ravelin_event::Principal;
 use serde::Serialize;
 
@@ -58,8 +59,8 @@ impl Directory {
             steps.push(Step::new(what, outcome, true));
             Reasoning { allowed: false, explicit: true, steps }
         };
-        if question == Question::Publish && is_below(topic, "$SYS") {
-            return refused(steps, "topic $SYS", "nobody publishes there");
+        if question == Question::Publish && is_of_the_node(topic) {
+            return refused(steps, "topic of the node", "nobody publishes there");
         }
         let entry = who.identity.as_deref().and_then(|identity| inner.identities.get(identity));
         steps.push(self.whoami(who));
