@@ -50,6 +50,8 @@ pub const TABLE: &[(&str, Mapping)] = &[
     ("node.internal_error", To(C::ApplicationError, 1)),
     ("node.resource_exhausted", To(C::ApplicationError, 1)),
     ("node.clock_jumped", To(C::DeviceConfigStateChange, 1)),
+    ("node.fenced", To(C::ApplicationLifecycle, 4)),
+    ("node.released", To(C::ApplicationLifecycle, 3)),
     ("node.memory", To(C::ApplicationError, 1)),
     ("admin.order", To(C::ApiActivity, 3)),
     ("admin.refused", To(C::ApiActivity, 99)),
