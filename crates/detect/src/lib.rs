@@ -38,7 +38,7 @@ mod world;
 
 pub use alarms::{AlarmTable, Suppression};
 pub use cx::{ClientNames, ClientState, Cx, SourceState};
-pub use detector::DetectorInfo;
+pub use detector::{DetectorInfo, detectors_table};
 pub use engine::{DetectorFigures, Engine, EngineFigures};
 pub use error::Error;
 pub use persist::Write;

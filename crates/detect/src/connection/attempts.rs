@@ -41,7 +41,7 @@ pub(super) const FLOOD: DetectorInfo = DetectorInfo {
     subcategory: "DE.NM-1",
     technique: Some("T0814"),
     statistic: "decayed count of opened connections (tau 1 s) beside a Poisson tail",
-    threshold: "P(N >= n) <= 1e-5 for 50 a second and 3 more for each known client of the source: 83 in a second",
+    threshold: "P(N >= n) <= 1e-5 for 50 a second and 3 more for each known client of the source: 84 in a second",
     false_alarms: "less than once in 100,000 looks for a source that keeps to what is allowed",
     entity: "source",
     description: "Very many connections are opened from one address within a second, whatever becomes of them.",

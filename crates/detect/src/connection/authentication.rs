@@ -175,14 +175,15 @@ fn failing_source(shared: &mut Shared, cx: &mut Cx, at_ms: u64, source: u32, add
     let slow = f64::from(shared.failing_sources_slow.now(7 * DAY_MS, at_ms));
     let usual = if days >= 1.0 { slow / (days.min(7.0) * 24.0) } else { 0.0 };
     let mean = usual.max(settings.failing_sources_per_hour);
+    if many > mean && cx.goes_on(at_ms, DISTRIBUTED.name, &Subject::Fleet, many, Severity::High) {
+        return;
+    }
+    let settings = &cx.settings.connection;
     let threshold = poisson_threshold(mean, settings.chance) as f64;
     let is_alarm = many + 0.01 >= threshold;
     if !is_alarm {
         // Nothing is learned from what may be an attack.
         shared.failing_sources_slow.add(7 * DAY_MS, at_ms, 1.0);
-        return;
-    }
-    if cx.goes_on(at_ms, DISTRIBUTED.name, &Subject::Fleet, many, Severity::High) {
         return;
     }
     let trail = cx.sources.at(source).connection.trail;
@@ -215,6 +216,10 @@ pub(super) fn succeeded(
     let speaks = at_ms >= state.credited_ms + HOUR_MS || state.credited_ms == 0;
     let logins = &mut cx.sources.at_mut(source).connection.logins;
     let own = logins.take_back(user_hash, test.bad());
+    if own > 0 && logins.cusum.bad() == 0 && shared.failing_sources.now(HOUR_MS, at_ms) >= 1.0 {
+        // It was a mistake, and is made up for.
+        shared.failing_sources.add(HOUR_MS, at_ms, -1.0);
+    }
     if speaks && own == 0 {
         logins.cusum.count(&test, at_ms, false);
         cx.clients.at_mut(slot).connection.credited_ms = at_ms;

@@ -3,7 +3,7 @@
 //! Statistic: log-likelihood CUSUM of a source's connections (ended by a malformed packet or protocol error, or not),
 //! t0 = 0.01, t1 = 0.5, h = 11.5: three in a row, and a false alarm once in 100,000 connections at most where up to one in a
 //! hundred goes wrong. Counted are connections and not packets: an attacker can send as many good packets as he likes, but
-//! each bad one costs him the connection. A single one is a finding: it is logged, and nobody is woken.
+//! each bad one costs him the connection. An hour of a client's activity is a good one. A single bad one is a finding: it is logged, and nobody is woken.
 
 use super::authentication::seconds;
 use super::trail::Step;
@@ -12,6 +12,8 @@ use crate::trust::Bad;
 use crate::{Cx, DetectorInfo};
 use ravelin_event::{DisconnectCause, Severity, Subject};
 use std::net::SocketAddr;
+
+const HOUR_MS: u64 = 3_600_000;
 
 pub(super) const MALFORMED: DetectorInfo = DetectorInfo {
     name: "malformed_packets",
@@ -37,13 +39,32 @@ pub(super) fn left(
         cx.distrust(at_ms, slot, Bad::Malformed, 1.0);
         count(cx, at_ms, source, Some(slot), address, 1);
     } else if cause != DisconnectCause::TakenOver {
-        let test = cx.settings.connection.malformed;
-        let cusum = &mut cx.sources.at_mut(source).connection.malformed;
-        cusum.count(&test, at_ms, false);
-        if cusum.score() > 0.0 && cusum.is_calm(&test) {
-            let subject = Subject::Source(*cx.sources.key(source));
-            cx.clear(at_ms, MALFORMED.name, &subject);
-        }
+        good(cx, at_ms, source);
+    }
+}
+
+fn good(cx: &mut Cx, at_ms: u64, source: u32) {
+    let test = cx.settings.connection.malformed;
+    let cusum = &mut cx.sources.at_mut(source).connection.malformed;
+    cusum.count(&test, at_ms, false);
+    if cusum.score() > 0.0 && cusum.is_calm(&test) {
+        let subject = Subject::Source(*cx.sources.key(source));
+        cx.clear(at_ms, MALFORMED.name, &subject);
+    }
+}
+
+/// A client is active: an hour of that is worth a connection that ended well, since good connections last and bad ones do
+/// not.
+pub(super) fn active(cx: &mut Cx, at_ms: u64, slot: u32) {
+    let client = cx.clients.at_mut(slot);
+    let since_ms = client.connection.hour_ms.max(client.arrived_ms);
+    if at_ms < since_ms + HOUR_MS {
+        return;
+    }
+    client.connection.hour_ms = at_ms;
+    if let Some(address) = client.names.address {
+        let source = cx.source(at_ms, address.ip());
+        good(cx, at_ms, source);
     }
 }
 

@@ -46,9 +46,7 @@ pub(crate) fn handle(shared: &mut Shared, cx: &mut Cx, at_ms: u64, slot: Option<
         (Sight::Started, _) => storm::started(cx, at_ms),
         (Sight::Missed { .. }, _) => cx.missed_ms = at_ms,
         (Sight::Opened { address, count }, _) => attempts::opened(shared, cx, at_ms, *address, *count),
-        (Sight::Abandoned { address, open_ms, bytes }, _) => {
-            abandoned(shared, cx, at_ms, *address, *open_ms, *bytes);
-        }
+        (Sight::Abandoned { address, .. }, _) => abandoned(shared, cx, at_ms, *address),
         (Sight::Refused { address, client_id: _, identity, why, count }, slot) => {
             let refused =
                 Refused { address: *address, identity: identity.as_ref(), why: *why, count: *count };
@@ -66,6 +64,7 @@ pub(crate) fn handle(shared: &mut Shared, cx: &mut Cx, at_ms: u64, slot: Option<
             if metered.messages > 0 {
                 cx.clients.at_mut(slot).connection.has_published = true;
                 silent::acted(cx, at_ms, slot);
+                malformed::active(cx, at_ms, slot);
             }
             cx.trust_active(at_ms, slot);
         }
@@ -89,7 +88,7 @@ pub(crate) fn tick(shared: &mut Shared, cx: &mut Cx, at_ms: u64) {
     authentication::tick(shared, at_ms);
 }
 
-fn abandoned(shared: &mut Shared, cx: &mut Cx, at_ms: u64, address: SocketAddr, open_ms: u64, bytes: u64) {
+fn abandoned(shared: &mut Shared, cx: &mut Cx, at_ms: u64, address: SocketAddr) {
     if is_health_check(cx, address) {
         return;
     }
@@ -98,7 +97,7 @@ fn abandoned(shared: &mut Shared, cx: &mut Cx, at_ms: u64, address: SocketAddr, 
     state.half_open = state.half_open.saturating_sub(1);
     state.trail.push(at_ms, Step::Abandoned);
     attempts::stranger(shared, cx, at_ms, source, address, 1);
-    silent::abandoned(cx, at_ms, source, address, open_ms, bytes);
+    silent::abandoned(cx, at_ms, source, address);
 }
 
 fn is_health_check(cx: &Cx, address: SocketAddr) -> bool {
@@ -168,7 +167,9 @@ fn handle_arrived(shared: &mut Shared, cx: &mut Cx, at_ms: u64, slot: u32, arriv
     let client = cx.clients.at_mut(slot);
     let before = client.names.address.replace(arrived.address);
     let age = at_ms.saturating_sub(client.arrived_ms);
-    let lives = client.is_online || client.connection.was_taken_over;
+    // The end of the old connection may be among what was missed.
+    let is_sure = cx.missed_ms == 0 || cx.missed_ms < client.arrived_ms;
+    let lives = (client.is_online || client.connection.was_taken_over) && is_sure;
     let arrival = Arrival {
         source,
         address: arrived.address,

@@ -196,14 +196,7 @@ pub(super) fn left(
 }
 
 /// A connection ended before there was a CONNECT.
-pub(super) fn abandoned(
-    cx: &mut Cx,
-    at_ms: u64,
-    source: u32,
-    address: SocketAddr,
-    _open_ms: u64,
-    _bytes: u64,
-) {
+pub(super) fn abandoned(cx: &mut Cx, at_ms: u64, source: u32, address: SocketAddr) {
     count_bad(cx, at_ms, source, address);
 }
 

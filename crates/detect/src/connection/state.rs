@@ -21,6 +21,8 @@ pub struct ClientConnection {
     pub(crate) storm_ms: u64,
     /// When a success of it last spoke for its source.
     pub(crate) credited_ms: u64,
+    /// When an hour of its activity last counted.
+    pub(crate) hour_ms: u64,
     pub(crate) trail: Trail<4>,
     /// The source of its connection, if that counts it as idle.
     pub(crate) idle_at: Option<IdleAt>,

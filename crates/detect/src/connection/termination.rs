@@ -3,8 +3,8 @@
 //!
 //! Statistic: log-likelihood CUSUM of connections by client and by source (ended abnormally within a minute of their
 //! beginning, or not), t0 = 0.3, t1 = 0.9, h = 11.5: eleven in a row, and a false alarm once in 100,000 connections at most
-//! where up to three in ten end so. A connection that had lasted says nothing by its end: whoever loses power or roams ends
-//! abnormally, once each time. While a storm is open, ends of known clients are the storm's.
+//! where up to three in ten end so. A connection that had lasted says nothing by its end, and one of ten minutes is a good one:
+//! whoever loses power or roams ends abnormally, once each time. While a storm is open, ends of known clients are the storm's.
 
 use super::authentication::seconds;
 use super::trail::{Causes, Step, abnormal};
@@ -30,6 +30,8 @@ pub(super) const TERMINATION: DetectorInfo = DetectorInfo {
 
 /// So often in a row it must have happened to a known client to count for its source.
 const REPEATS_MIN: u32 = 3;
+/// So many times longer than a short one a connection has lasted, and is good whatever ends it.
+const LASTED: u64 = 10;
 
 const STEPS: [Step; 5] = [Step::NoDisconnect, Step::Reset, Step::KeepAlive, Step::ProtocolError, Step::Tls];
 
@@ -46,7 +48,9 @@ pub(super) fn left(
     let trail_step = step.unwrap_or(Step::Ended);
     cx.clients.at_mut(slot).connection.trail.push(at_ms, trail_step);
     cx.sources.at_mut(source).connection.trail.push(at_ms, trail_step);
-    let is_good = matches!(cause, DisconnectCause::Normal | DisconnectCause::WithWill);
+    let short_ms = cx.settings.connection.short_s * 1_000;
+    let has_lasted = lasted_ms != u64::MAX && lasted_ms >= LASTED * short_ms;
+    let is_good = matches!(cause, DisconnectCause::Normal | DisconnectCause::WithWill) || has_lasted;
     if step.is_none() && !is_good {
         return;
     }
@@ -57,10 +61,10 @@ pub(super) fn left(
     if step.is_some() {
         cx.distrust(at_ms, slot, Bad::AbnormalEnd, 1.0);
     }
-    let is_short = lasted_ms < cx.settings.connection.short_s * 1_000;
-    if step.is_some() && !is_short {
+    if step.is_some() && lasted_ms >= short_ms && !has_lasted {
         return;
     }
+    let step = step.filter(|_| !has_lasted);
     count_client(cx, at_ms, slot, step);
     // In an update each client behind an address reboots once or twice; that says nothing about the address.
     let repeats = cx.clients.at(slot).connection.termination.bad() >= REPEATS_MIN;

@@ -371,3 +371,59 @@ fn after_a_restart_the_fleet_is_remembered_and_its_return_is_one_alarm() {
     assert_eq!(&*alarm.detector, "reconnect_storm");
     assert!(alarm.summary.contains("after the start of the node"), "{}", alarm.summary);
 }
+
+#[test]
+fn what_was_missed_is_no_take_over() {
+    let mut world = World::settled();
+    for _ in 0..8 {
+        world.arrive("home-3", "192.0.2.3", None);
+        world.sight(crate::Sight::Missed { count: 1 });
+        world.wait(10_000);
+    }
+    assert_eq!(world.raised(), []);
+}
+
+#[test]
+fn thresholds_are_those_that_are_described() {
+    let settings = super::Settings::default();
+    let in_a_row = settings.tests().map(|test| test.in_a_row());
+    assert_eq!(in_a_row, [6, 11, 3, 5, 4]);
+    let counts =
+        [settings.attempts_per_minute, settings.opened_per_second, settings.failing_sources_per_hour];
+    let counts = counts.map(|mean| crate::statistics::poisson_threshold(mean, settings.chance));
+    assert_eq!(counts, [20, 84, 9]);
+}
+
+/// A thousand clients for a day each: they publish, roam, lose their network, reboot, mistype, send an odd packet.
+#[test]
+fn a_thousand_benign_client_days_raise_no_alarm_about_any_client() {
+    let mut world = fleet(1_000, 120, true);
+    let mut seed = 0x5eed_u64;
+    let mut random = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    for _ in 0..1_440 {
+        for _ in 0..20 {
+            let i = random(1_000) as usize;
+            let (name, ip) = (format!("meter-{i}"), ip(random(120) as usize, 120));
+            match random(200) {
+                0 if random(20) == 0 => world.leave(&name, DisconnectCause::ProtocolError),
+                0 => continue,
+                1 => world.leave(&name, DisconnectCause::Reset),
+                2 => world.leave(&name, DisconnectCause::KeepAlive),
+                3 => world.leave(&name, DisconnectCause::Normal),
+                4 => world.refuse(&ip, Some(&name), Refusal::BadCredentials),
+                5 => {}
+                _ => {
+                    world.publish(&name, 1 + random(5));
+                    continue;
+                }
+            }
+            // Whoever left comes back, at home or elsewhere.
+            come(&mut world, i, &ip, true);
+        }
+        world.wait(60_000);
+    }
+    assert_eq!(world.raised(), []);
+}

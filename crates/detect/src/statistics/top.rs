@@ -20,6 +20,8 @@ pub struct Topped<K, V> {
 /// At most `max` keys with counts. Whoever has more than 1/`max` of all is among them.
 pub struct Top<K, V> {
     entries: Vec<Topped<K, V>>,
+    /// Their counts once more: the least is looked for among these, which are small.
+    counts: Vec<u64>,
     index: HashTable<u32>,
     hasher: FixedState,
     max: usize,
@@ -29,7 +31,7 @@ impl<K: Hash + Eq + Clone, V: Default> Top<K, V> {
     /// An empty one for at most `max` (at least one).
     pub fn new(max: usize, seed: u64) -> Top<K, V> {
         let hasher = FixedState::with_seed(seed);
-        Top { entries: Vec::new(), index: HashTable::new(), hasher, max: max.max(1) }
+        Top { entries: Vec::new(), counts: Vec::new(), index: HashTable::new(), hasher, max: max.max(1) }
     }
 
     /// Counts `times` for `key`, which takes the place of the least if there is no other.
@@ -40,6 +42,7 @@ impl<K: Hash + Eq + Clone, V: Default> Top<K, V> {
         };
         let entry = &mut self.entries[at];
         entry.count = entry.count.saturating_add(times);
+        self.counts[at] = entry.count;
         entry
     }
 
@@ -53,6 +56,7 @@ impl<K: Hash + Eq + Clone, V: Default> Top<K, V> {
         for entry in &mut self.entries {
             (entry.count, entry.error) = (entry.count / 2, entry.error / 2);
         }
+        self.counts.iter_mut().for_each(|count| *count /= 2);
     }
 
     /// All that are kept, in no order of meaning.
@@ -69,9 +73,10 @@ impl<K: Hash + Eq + Clone, V: Default> Top<K, V> {
         let hash = self.hasher.hash_one(key);
         let at = if self.entries.len() < self.max {
             self.entries.push(Topped { key: key.clone(), count: 0, error: 0, value: V::default() });
+            self.counts.push(0);
             self.entries.len() - 1
         } else {
-            let least = (0..self.entries.len()).min_by_key(|&at| self.entries[at].count).unwrap_or(0);
+            let least = (0..self.counts.len()).min_by_key(|&at| self.counts[at]).unwrap_or(0);
             let old = self.hasher.hash_one(&self.entries[least].key);
             if let Ok(entry) = self.index.find_entry(old, |&at| at as usize == least) {
                 entry.remove();
