@@ -1,7 +1,7 @@
 //! The configured rates, as the shards hold to them: who shares which bucket.
 //!
-//! A bucket is looked up once for each connection, under a lock, and counted in with atomics after that. Nothing of this
-//! exists where no rate is configured.
+//! A bucket is looked up once for each connection, under a lock, and counted in with atomics after that; a client's, which one
+//! shard alone counts in, by loads and stores. Nothing of this exists where no rate is configured.
 
 use ravelin_event::Principal;
 use ravelin_protect::address_key;
@@ -205,13 +205,20 @@ impl Shared {
     /// Takes `cost` of a measure if the rule has it; false if there is too little.
     pub fn take(&self, rule: &RateRule, measure: Measure, now_ms: u64, cost: u64) -> bool {
         let Some((at, windows)) = rule.windows(measure) else { return true };
-        self.buckets[at].take(windows, now_ms, cost)
+        // A client's connections are all on one shard.
+        match rule.scope {
+            RateScope::Client => self.buckets[at].take_alone(windows, now_ms, cost),
+            _ => self.buckets[at].take(windows, now_ms, cost),
+        }
     }
 
     /// Takes `cost` in any case; returns for how many milliseconds it should have waited.
     pub fn charge(&self, rule: &RateRule, measure: Measure, now_ms: u64, cost: u64) -> u64 {
         let Some((at, windows)) = rule.windows(measure) else { return 0 };
-        self.buckets[at].charge(windows, now_ms, cost)
+        match rule.scope {
+            RateScope::Client => self.buckets[at].charge_alone(windows, now_ms, cost),
+            _ => self.buckets[at].charge(windows, now_ms, cost),
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use super::slab::Key;
 use crate::memory::MemoryStage;
 use crate::policy::Policy;
 use crate::rates::{Rates, Shared, Throttle};
-use foldhash::HashMap;
 use ravelin_broker::{LinkId, Meter, Metered, Now, Verdict};
 use ravelin_event::{DisconnectCause, Event, Principal};
 use ravelin_mqtt::{QoS, ReasonCode};
@@ -26,11 +25,39 @@ pub(super) struct RateMeter {
     /// `None`: none are configured, but memory is short.
     rates: Option<Arc<Rates>>,
     stage: Cell<MemoryStage>,
-    conns: RefCell<HashMap<u64, Metering>>,
+    conns: RefCell<Conns>,
     /// The connection that must wait, and until when: of the packet that is being handled.
     delay: Cell<Option<u64>>,
     told: RefCell<Vec<Event>>,
     counts_subscribes: bool,
+}
+
+/// What is counted for each connection, at the place that its key names.
+#[derive(Default)]
+struct Conns(Vec<Option<(Key, Metering)>>);
+
+impl Conns {
+    fn insert(&mut self, key: Key, metering: Metering) {
+        let at = key.index();
+        if self.0.len() <= at {
+            self.0.resize_with(at + 1, || None);
+        }
+        self.0[at] = Some((key, metering));
+    }
+
+    #[inline]
+    fn get_mut(&mut self, key: Key) -> Option<&mut Metering> {
+        match self.0.get_mut(key.index())? {
+            Some((known, metering)) if *known == key => Some(metering),
+            _ => None,
+        }
+    }
+
+    fn remove(&mut self, key: Key) {
+        if self.get_mut(key).is_some() {
+            self.0[key.index()] = None;
+        }
+    }
 }
 
 struct Metering {
@@ -78,14 +105,14 @@ impl RateMeter {
         let buckets =
             self.rates.as_ref().map_or_else(Vec::new, |rates| rates.of(now.mono_ms, who, listener, of_class));
         if self.rates.is_some() || throttle.is_some() {
-            self.conns.borrow_mut().insert(token, Metering { buckets, throttle, told_ms: 0 });
+            self.conns.borrow_mut().insert(Key(token), Metering { buckets, throttle, told_ms: 0 });
         } else {
             self.close(token);
         }
     }
 
     fn close(&self, token: u64) {
-        self.conns.borrow_mut().remove(&token);
+        self.conns.borrow_mut().remove(Key(token));
     }
 
     /// Counts something that a client did.
@@ -99,7 +126,7 @@ impl RateMeter {
         qos: QoS,
     ) -> Verdict {
         let mut conns = self.conns.borrow_mut();
-        let Some(metering) = conns.get_mut(&token) else { return Verdict::Pass };
+        let Some(metering) = conns.get_mut(Key(token)) else { return Verdict::Pass };
         let mut exceeded = Exceeded::default();
         let Metering { buckets, throttle, told_ms } = metering;
         let mut is_beyond = |rule: &RateRule, shared: &Shared| {

@@ -9,7 +9,8 @@ impl Key {
         Key(index as u64 | u64::from(generation) << 32)
     }
 
-    fn index(self) -> usize {
+    /// Its place.
+    pub fn index(self) -> usize {
         (self.0 & 0xFFFF_FFFF) as usize
     }
 

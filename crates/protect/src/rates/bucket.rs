@@ -1,6 +1,7 @@
 //! The state of a rate: for each window the time at which all that was taken has leaked out again.
 
-use super::{Quota, Windows};
+use super::Windows;
+use super::pace::Pace;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// No debt grows beyond what takes so long to pay back, in nanoseconds: one hour.
@@ -23,17 +24,27 @@ impl Bucket {
     /// Takes `cost` from every window, or from none if one of them has too little. What is larger than a window altogether
     /// passes when that window is full, and is paid for afterwards; else it could never pass.
     pub fn take(&self, windows: &Windows, now_ms: u64, cost: u64) -> bool {
+        self.take_as::<false>(windows, now_ms, cost)
+    }
+
+    /// The same for a bucket that one thread alone counts in: no operation is atomic as a whole.
+    pub fn take_alone(&self, windows: &Windows, now_ms: u64, cost: u64) -> bool {
+        self.take_as::<true>(windows, now_ms, cost)
+    }
+
+    #[inline]
+    fn take_as<const ALONE: bool>(&self, windows: &Windows, now_ms: u64, cost: u64) -> bool {
         let now_ns = now_ms.saturating_mul(NS_PER_MS);
-        for (at, (quota, cell)) in self.pairs(windows).enumerate() {
-            let cost_ns = span_ns(quota, cost);
-            let limit_ns = now_ns.saturating_add(tolerance_ns(quota, windows.burst()));
-            let taken = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |empty_ns| {
+        for (at, (pace, cell)) in self.pairs(windows).enumerate() {
+            let cost_ns = pace.span_ns(cost);
+            let limit_ns = now_ns.saturating_add(pace.tolerance_ns);
+            let taken = update::<ALONE>(cell, |empty_ns| {
                 let next_ns = empty_ns.max(now_ns).saturating_add(cost_ns);
                 (next_ns <= limit_ns || empty_ns <= now_ns).then(|| next_ns.min(now_ns + DEBT_NS_MAX))
             });
             if taken.is_err() {
-                for (quota, cell) in self.pairs(windows).take(at) {
-                    cell.fetch_sub(span_ns(quota, cost).min(DEBT_NS_MAX), Ordering::Relaxed);
+                for (pace, cell) in self.pairs(windows).take(at) {
+                    cell.fetch_sub(pace.span_ns(cost).min(DEBT_NS_MAX), Ordering::Relaxed);
                 }
                 return false;
             }
@@ -43,18 +54,26 @@ impl Bucket {
 
     /// Takes `cost` from every window, also what is not there; returns after how many milliseconds it would have been.
     pub fn charge(&self, windows: &Windows, now_ms: u64, cost: u64) -> u64 {
+        self.charge_as::<false>(windows, now_ms, cost)
+    }
+
+    /// The same for a bucket that one thread alone counts in.
+    pub fn charge_alone(&self, windows: &Windows, now_ms: u64, cost: u64) -> u64 {
+        self.charge_as::<true>(windows, now_ms, cost)
+    }
+
+    #[inline]
+    fn charge_as<const ALONE: bool>(&self, windows: &Windows, now_ms: u64, cost: u64) -> u64 {
         let now_ns = now_ms.saturating_mul(NS_PER_MS);
         let mut wait_ns = 0;
-        for (quota, cell) in self.pairs(windows) {
-            let cost_ns = span_ns(quota, cost);
-            let limit_ns = now_ns.saturating_add(tolerance_ns(quota, windows.burst()));
+        for (pace, cell) in self.pairs(windows) {
+            let cost_ns = pace.span_ns(cost);
+            let limit_ns = now_ns.saturating_add(pace.tolerance_ns);
             let next = |empty_ns: u64| empty_ns.max(now_ns).saturating_add(cost_ns).min(now_ns + DEBT_NS_MAX);
-            let before =
-                cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |empty_ns| Some(next(empty_ns)));
-            let (Ok(before) | Err(before)) = before;
+            let (Ok(before) | Err(before)) = update::<ALONE>(cell, |empty_ns| Some(next(empty_ns)));
             wait_ns = wait_ns.max(next(before).saturating_sub(limit_ns));
         }
-        wait_ns.div_ceil(NS_PER_MS)
+        if wait_ns == 0 { 0 } else { wait_ns.div_ceil(NS_PER_MS) }
     }
 
     /// Whether nothing is owed any more: it is as good as a new one.
@@ -63,29 +82,21 @@ impl Bucket {
         self.empty_at_ns.iter().all(|cell| cell.load(Ordering::Relaxed) <= now_ns)
     }
 
-    fn pairs<'b>(&'b self, windows: &'b Windows) -> impl Iterator<Item = (&'b Quota, &'b AtomicU64)> {
-        windows.quotas().iter().zip(&self.empty_at_ns)
+    fn pairs<'b>(&'b self, windows: &'b Windows) -> impl Iterator<Item = (&'b Pace, &'b AtomicU64)> {
+        windows.paces.iter().zip(&self.empty_at_ns)
     }
 }
 
-/// How long so much takes at a quota's rate.
-fn span_ns(quota: &Quota, amount: u64) -> u64 {
-    let per_ns = per_ns(quota);
-    // Asked for each message: 128 bits only where 64 do not hold it.
-    if let Some(product) = amount.checked_mul(per_ns) {
-        return product / quota.amount.max(1);
+/// Changes a cell as a whole, or by a load and a store where nobody else does. `Ok` and `Err` have the value before.
+#[inline]
+fn update<const ALONE: bool>(cell: &AtomicU64, change: impl Fn(u64) -> Option<u64>) -> Result<u64, u64> {
+    if !ALONE {
+        return cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
-    let ns = u128::from(amount) * u128::from(per_ns) / u128::from(quota.amount.max(1));
-    u64::try_from(ns).unwrap_or(u64::MAX)
-}
-
-fn per_ns(quota: &Quota) -> u64 {
-    quota.per.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(quota.per.subsec_nanos()))
-}
-
-/// What may come at once: without a burst, all that the window allows in its time.
-fn tolerance_ns(quota: &Quota, burst: Option<u64>) -> u64 {
-    burst.map_or(per_ns(quota), |burst| span_ns(quota, burst.max(1)))
+    let before = cell.load(Ordering::Relaxed);
+    let next = change(before).ok_or(before)?;
+    cell.store(next, Ordering::Relaxed);
+    Ok(before)
 }
 
 #[cfg(test)]
@@ -132,6 +143,22 @@ mod tests {
         let bucket = Bucket::new(&windows);
         assert!(bucket.take(&windows, 1000, 5000));
         assert!(!bucket.take(&windows, 5000, 1) && bucket.take(&windows, 6000, 1));
+    }
+
+    #[test]
+    fn alone_or_not_the_same_passes() {
+        let windows = windows(&["10/s", "100/m", "1000/h"]).with_burst(Some(7));
+        let (alone, shared) = (Bucket::new(&windows), Bucket::new(&windows));
+        for step in 0..2000u64 {
+            let (now_ms, cost) = (1000 + step * 37, step % 3 + 1);
+            let both = |bucket: &Bucket, is_alone: bool| match (step % 5 == 0, is_alone) {
+                (true, true) => bucket.charge_alone(&windows, now_ms, cost),
+                (true, false) => bucket.charge(&windows, now_ms, cost),
+                (false, true) => u64::from(bucket.take_alone(&windows, now_ms, cost)),
+                (false, false) => u64::from(bucket.take(&windows, now_ms, cost)),
+            };
+            assert_eq!(both(&alone, true), both(&shared, false), "step {step}");
+        }
     }
 
     #[test]

@@ -7,12 +7,14 @@
 //! Pure: time is an argument, in milliseconds of a clock that never goes back.
 
 mod bucket;
+mod pace;
 mod rule;
 
 pub use bucket::Bucket;
 pub use rule::{Excess, Measure, RateRule, RateScope};
 
 use crate::units::{format_bytes, format_duration, parse_bytes, parse_duration};
+use pace::Pace;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::time::Duration;
@@ -95,6 +97,8 @@ pub struct Windows {
     quotas: Vec<Quota>,
     /// How much may come at once; `None`: what a window allows in all of its time.
     burst: Option<u64>,
+    /// What is counted with, of each window.
+    paces: Vec<Pace>,
 }
 
 impl Windows {
@@ -107,19 +111,24 @@ impl Windows {
         if quotas.len() > WINDOWS_MAX {
             return Err(RateError::TooMany);
         }
-        Ok(Windows { quotas, burst: None })
+        Ok(Windows::of(quotas, None))
     }
 
     /// The same with how much may come at once; 0 and 1 are one at a time.
     pub fn with_burst(self, burst: Option<u64>) -> Windows {
-        Windows { burst, ..self }
+        Windows::of(self.quotas, burst)
     }
 
     /// The same with the `divisor`-th part of every amount, and at least 1.
     pub fn divided(&self, divisor: u64) -> Windows {
         let part = |amount: u64| (amount / divisor.max(1)).max(1);
         let quotas = self.quotas.iter().map(|quota| Quota { amount: part(quota.amount), ..*quota }).collect();
-        Windows { quotas, burst: self.burst.map(part) }
+        Windows::of(quotas, self.burst.map(part))
+    }
+
+    fn of(quotas: Vec<Quota>, burst: Option<u64>) -> Windows {
+        let paces = quotas.iter().map(|quota| Pace::new(quota, burst)).collect();
+        Windows { quotas, burst, paces }
     }
 
     /// Whether nothing is limited.
