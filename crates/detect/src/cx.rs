@@ -85,6 +85,8 @@ pub struct Cx {
     pub(crate) hasher: FixedState,
     pub(crate) episodes: Episodes,
     pub(crate) trust_changes: VecDeque<TrustChange>,
+    /// Clients that made room in this sight.
+    pub(crate) evicted: Vec<ClientState>,
     pub(crate) changed: BTreeSet<Changed>,
     /// Changes that were not kept because nobody took them.
     pub(crate) changes_lost: u64,
@@ -105,6 +107,7 @@ impl Cx {
             hasher: FixedState::with_seed(seed ^ 3),
             episodes: Episodes::new(&settings, seed ^ 4),
             trust_changes: VecDeque::new(),
+            evicted: Vec::new(),
             changed: BTreeSet::new(),
             changes_lost: 0,
             settings,
@@ -146,6 +149,7 @@ impl Cx {
         if let Some((client_id, old)) = evicted {
             self.online -= u32::from(old.is_online);
             self.change(Changed::Trust(client_id));
+            self.evicted.push(old);
         }
         Some(slot)
     }

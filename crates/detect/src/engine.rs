@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 pub struct Engine {
     pub(crate) cx: Cx,
     connection: connection::Shared,
-    traffic: traffic::Shared,
+    pub(crate) traffic: traffic::Shared,
     sights: u64,
     /// The next client whose trust is looked at because time has passed.
     ages_from: u32,
@@ -36,6 +36,8 @@ pub struct EngineFigures {
     pub alarms: u64,
     /// Notices that nobody took in time.
     pub notices_lost: u64,
+    /// What found no place in a bounded table of the detectors of messages, or gave way there.
+    pub traffic_evicted: u64,
     /// Changes that nobody took in time.
     pub changes_lost: u64,
     /// By detector.
@@ -61,7 +63,7 @@ impl Engine {
         let settings = Arc::new(settings);
         Engine {
             connection: connection::Shared::new(&settings, seed),
-            traffic: traffic::Shared::default(),
+            traffic: traffic::Shared::new(&settings, seed),
             cx: Cx::new(settings, seed),
             sights: 0,
             ages_from: 0,
@@ -208,6 +210,7 @@ impl Engine {
             sources_evicted: cx.sources.evicted(),
             alarms: cx.episodes.alarms.len() as u64,
             notices_lost: cx.episodes.notices_lost,
+            traffic_evicted: self.traffic.evictions(),
             changes_lost: cx.changes_lost,
             detectors,
         }

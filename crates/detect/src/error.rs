@@ -18,6 +18,9 @@ pub enum Error {
     /// A suppression would keep everything from being told, without end.
     #[error("a suppression needs a detector, a subject or a time at which it ends")]
     SuppressesAll,
+    /// There are as many devices with inspections as may be, or nobody takes what is to be written.
+    #[error("no more inspections can be recorded: those of 50,000 devices are kept")]
+    TooManyInspections,
     /// What was stored is not what this version writes.
     #[error("the stored record {key} cannot be read: {why}")]
     Stored {

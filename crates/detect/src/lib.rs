@@ -16,6 +16,8 @@
 //! they find goes through [`Cx::raise`] (`episodes`), which makes one alarm of an episode, and one of a whole fleet's.
 
 mod alarms;
+pub mod baseline;
+pub mod behaviour;
 pub mod connection;
 mod cx;
 mod detector;
@@ -27,12 +29,14 @@ mod episodes_tests;
 mod error;
 mod fleet;
 mod persist;
+pub mod physical;
 mod raise;
 mod settings;
 mod sight;
 pub mod statistics;
 pub mod traffic;
 mod trust;
+pub mod value;
 #[cfg(test)]
 mod world;
 

@@ -1,4 +1,5 @@
-//! What is kept over a restart: trust, suppressions, alarms, and the number of the last of them.
+//! What is kept over a restart: trust, baselines, inspections, suppressions, alarms, and the number of the
+//! last of them.
 
 use crate::{Engine, Error, Suppression, trust};
 use ravelin_event::Alarm;
@@ -36,7 +37,7 @@ impl Changed {
 impl Engine {
     /// What is to be written. Take it before the notices: what is told must not be forgotten.
     pub fn poll_write(&mut self) -> Option<Write> {
-        let changed = self.cx.changed.pop_first()?;
+        let Some(changed) = self.cx.changed.pop_first() else { return self.traffic.poll_write() };
         Some(Write { key: changed.key(), value: self.stored(&changed) })
     }
 
@@ -48,7 +49,8 @@ impl Engine {
         let clients = &self.cx.clients;
         let trust = (0..clients.len() as u32).map(|slot| Changed::Trust(Arc::clone(clients.key(slot))));
         let all = std::iter::once(Changed::Numbers).chain(suppressions).chain(alarms).chain(trust);
-        all.map(|changed| Write { key: changed.key(), value: self.stored(&changed) }).collect()
+        let all = all.map(|changed| Write { key: changed.key(), value: self.stored(&changed) });
+        all.chain(self.traffic.dump(&self.cx)).collect()
     }
 
     fn stored(&self, changed: &Changed) -> Option<Vec<u8>> {
@@ -90,6 +92,10 @@ impl Engine {
                 let stored: trust::Stored = serde_json::from_slice(value).map_err(read)?;
                 self.cx.restore_trust(client_id, &stored);
             }
+            Some(("baseline", client_id)) => {
+                self.traffic.restore_baseline(&self.cx.settings, client_id, value).map_err(unreadable)?;
+            }
+            Some(("inspection", _)) => self.traffic.restore_inspection(value).map_err(unreadable)?,
             _ => return Err(unreadable("no such kind of record".into())),
         }
         Ok(())

@@ -13,6 +13,12 @@ pub struct Settings {
     pub traffic: traffic::Settings,
     /// Behaviours that clients are expected to keep.
     pub behaviours: Vec<traffic::Behaviour>,
+    /// What is expected of classes: intervals, presence, inspections.
+    pub expect: Vec<traffic::Expectation>,
+    /// Sensors of doors, tampering and vibration.
+    pub physical: Vec<crate::physical::PhysicalRule>,
+    /// Limits of measured values and set-points.
+    pub value: Vec<crate::value::ValueRule>,
     /// Of the trust score.
     pub trust: TrustSettings,
     /// Of how alarms are told.

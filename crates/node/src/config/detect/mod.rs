@@ -7,6 +7,10 @@ mod fields;
 use super::read::Table;
 use fields::{Fields, wrong};
 use ravelin_detect::Settings;
+use ravelin_detect::behaviour::Behaviour;
+use ravelin_detect::physical::PhysicalRule;
+use ravelin_detect::traffic::Expectation;
+use ravelin_detect::value::ValueRule;
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -29,13 +33,40 @@ pub struct DetectConfig {
 impl DetectConfig {
     /// The topics whose messages detectors want to see.
     pub fn topics(&self) -> impl Iterator<Item = &str> {
-        std::iter::empty()
+        let physical = self.settings.physical.iter().map(|rule| &*rule.topic);
+        physical.chain(self.settings.value.iter().map(|rule| &*rule.topic))
     }
 }
 
 /// Reads the sections out of the file.
 pub(super) fn read(root: &mut Table<'_, '_>) -> DetectConfig {
-    root.table("detect", section)
+    let mut config = root.table("detect", section);
+    let settings = &mut config.settings;
+    for (place, behaviour) in root.typed_tables::<Behaviour>("behaviour") {
+        if let Err(what) = behaviour.check() {
+            root.reader.error_at(&place, what, "");
+        }
+        settings.behaviours.push(behaviour);
+    }
+    for (place, expectation) in root.typed_tables::<Expectation>("expect") {
+        if let Err(what) = expectation.check() {
+            root.reader.error_at(&place, what, "");
+        }
+        settings.expect.push(expectation);
+    }
+    for (place, rule) in root.typed_tables::<PhysicalRule>("physical") {
+        if let Err(what) = rule.check() {
+            root.reader.error_at(&place, what, "");
+        }
+        settings.physical.push(rule);
+    }
+    for (place, rule) in root.typed_tables::<ValueRule>("value") {
+        if let Err(what) = rule.check() {
+            root.reader.error_at(&place, what, "");
+        }
+        settings.value.push(rule);
+    }
+    config
 }
 
 fn section(table: &mut Table<'_, '_>) -> DetectConfig {
