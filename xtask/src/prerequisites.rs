@@ -9,13 +9,16 @@ use std::path::Path;
 use std::process::Command;
 
 /// Debian's packages, each with the file that it brings.
-const PACKAGES: [(&str, &str); 6] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("mosquitto", "/usr/sbin/mosquitto"),
     ("mosquitto-clients", "/usr/bin/mosquitto_pub"),
     ("nftables", "/usr/sbin/nft"),
     ("iproute2", "/sbin/ip"),
     ("nodejs", "/usr/bin/node"),
     ("npm", "/usr/bin/npm"),
+    ("fail2ban", "/usr/bin/fail2ban-regex"),
+    ("rsyslog", "/usr/sbin/rsyslogd"),
+    ("rsyslog-gnutls", "/usr/share/doc/rsyslog-gnutls/copyright"),
 ];
 
 /// Other brokers and clients, for the tests that need them.

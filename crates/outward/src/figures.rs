@@ -15,6 +15,17 @@ pub enum State {
     Retrying,
 }
 
+impl State {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Idle => "idle",
+            State::Sending => "sending",
+            State::Retrying => "retrying",
+        }
+    }
+}
+
 /// How a destination is doing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DestinationView {

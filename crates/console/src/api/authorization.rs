@@ -74,6 +74,8 @@ const TABLE: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/v1/acl/unused", Some(Role::Viewer)),
     ("POST", "/v1/acl/dry-run", Some(Role::Viewer)),
     ("GET", "/v1/record", Some(Role::Viewer)),
+    ("GET", "/v1/outward", Some(Role::Viewer)),
+    ("POST", "/v1/outward/{name}/test", Some(Role::Operator)),
     ("GET", "/v1/loglevel", Some(Role::Viewer)),
     ("PUT", "/v1/loglevel", Some(Role::Admin)),
     ("PUT", "/v1/drain", Some(Role::Admin)),

@@ -19,6 +19,7 @@ mod metrics;
 pub mod node;
 #[cfg(test)]
 mod openapi;
+pub mod outward;
 pub mod record;
 pub mod tokens;
 
@@ -57,6 +58,7 @@ pub fn all() -> Api {
     let api = certificates::routes(api);
     let api = events::routes(api);
     let api = record::routes(api);
+    let api = outward::routes(api);
     let api = tokens::routes(api);
     let api = inventory::routes(api);
     let api = map::routes(api);

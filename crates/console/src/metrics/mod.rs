@@ -7,6 +7,7 @@ mod calls;
 mod detect;
 mod limits;
 mod node;
+mod outward;
 mod store;
 mod text;
 
@@ -25,6 +26,7 @@ pub(crate) fn text(state: &ApiState) -> String {
     node::write(&mut out, &state.control);
     store::write(&mut out, &state.control);
     limits::write(&mut out, &state.control);
+    outward::write(&mut out, &state.control);
     detect::write(&mut out, &state.control);
     calls::write(&mut out, state);
     out.finish()

@@ -39,7 +39,7 @@ pub(crate) use fence::refuse_if_fenced;
 pub use fence::{FENCED_FILE, FenceFailure};
 pub use inventory::{Arrival, Handshake, InventoryFailure};
 pub use keys::{CaStatus, CertificateDone, IssuedCertificate, KeysFailure, RevokeDone, Sessions};
-pub use outward::OutwardFailure;
+pub use outward::{DestinationView, OutwardFailure};
 pub use records::{Dump, Records, RecordsError, Space};
 pub use restrict::RestrictFailure;
 pub use watch::{Watched, Watcher};

@@ -15,7 +15,8 @@ use crate::log::EventSink;
 use crate::shard::Clock;
 use monitor::Monitor;
 use ravelin_event::Event;
-use ravelin_outward::{DestinationView, Host, Origin, Outward, State};
+pub use ravelin_outward::DestinationView;
+use ravelin_outward::{Host, Origin, Outward, State};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Why a destination could not be tested.

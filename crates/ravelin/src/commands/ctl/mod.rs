@@ -16,6 +16,7 @@ mod inventory;
 mod limits;
 mod map;
 mod node;
+mod outward;
 mod record;
 pub(super) mod table;
 mod tokens;
@@ -100,6 +101,8 @@ enum Command {
     Limits(limits::Args),
     /// See how the record of transmissions is
     Record(record::Args),
+    /// See who is told of alarms, actions and events, and whether it arrives
+    Outward(outward::Args),
     /// Make, list and revoke API tokens
     Tokens(tokens::Args),
 }
@@ -140,6 +143,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Map(command) => map::run(ctl, command),
         Command::Limits(args) => limits::run(ctl, args),
         Command::Record(args) => record::run(ctl, args),
+        Command::Outward(args) => outward::run(ctl, args),
         Command::Tokens(args) => tokens::run(ctl, args),
     }))
 }
