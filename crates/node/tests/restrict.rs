@@ -319,6 +319,7 @@ fn a_thousand_restrictions_are_enough() {
     for order in 0..1000 {
         put(&node, order, &Action::Throttle { client_id: format!("c{order}").into(), messages_per_s: 5 });
     }
+    put(&node, 7, &Action::Throttle { client_id: "c7".into(), messages_per_s: 5 });
     let more = Action::Quarantine { client_id: Arc::from("one too many") };
     assert!(control.blocking_restrict(1000, &more).unwrap_err().to_string().contains("lift one first"));
     node.shutdown().unwrap();

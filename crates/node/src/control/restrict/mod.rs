@@ -107,17 +107,16 @@ impl Control {
         let known = matches!(action, Action::Posture { .. }).then(|| self.known_devices());
         let next = self.change_policy(changed, |policy| {
             let restrictions = &policy.programme.restrictions;
+            let Some(next) = restrictions.with_order(order, action) else { return Ok(()) };
             if restrictions.len() >= ORDERS_MAX {
                 let what = format!("{ORDERS_MAX} restrictions are in force; lift one first");
                 return Err(RestrictFailure::Invalid(what));
             }
-            if let Some(next) = restrictions.with_order(order, action) {
-                policy.programme.restrictions = match known {
-                    Some((known, declared)) => next.with_known(known, declared),
-                    None => next,
-                };
-                self.posture_rates(policy);
-            }
+            policy.programme.restrictions = match known {
+                Some((known, declared)) => next.with_known(known, declared),
+                None => next,
+            };
+            self.posture_rates(policy);
             Ok(())
         });
         next?;
