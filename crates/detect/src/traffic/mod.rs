@@ -48,13 +48,11 @@ const WINDOWS_BEFORE_WRITE: u16 = 30;
 /// Records that wait to be taken; those that do not fit are written an hour later.
 const WRITES_MAX: usize = 4_096;
 
-/// What is hot of one client: 48 bytes, with a pointer to the rest.
+/// What is hot of one client: 40 bytes, with a pointer to the rest.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     /// The last meter; what decays was decayed up to here.
     at_ms: u64,
-    /// The start of the window.
-    window_ms: u64,
     cold: Box<Cold>,
     /// Counts of this window.
     messages: f32,
@@ -68,6 +66,8 @@ pub struct State {
 /// What is usual for one client, and what it has asked for.
 #[derive(Clone, Debug, Default)]
 struct Cold {
+    /// The start of the window.
+    window_ms: u64,
     /// Nothing is learned before that.
     hold_until_ms: u64,
     /// When it subscribed to everything; 0: it did not.
@@ -277,7 +277,7 @@ impl Traffic {
     ) {
         let (at_ms, first) = (metered.to_ms, out.len());
         state.decay(at_ms);
-        if at_ms >= state.window_ms + WINDOW_MS {
+        if at_ms >= state.cold.window_ms + WINDOW_MS {
             self.close_window(settings, who, state, at_ms);
         }
         if metered.messages > 0 {
@@ -321,7 +321,7 @@ impl Traffic {
                 self.write(who, state);
             }
         }
-        state.window_ms = at_ms - at_ms % WINDOW_MS;
+        state.cold.window_ms = at_ms - at_ms % WINDOW_MS;
         (state.messages, state.bytes, state.cold.costly) = (0.0, 0.0, 0.0);
         state.cold.catch_up = 0.0;
     }

@@ -117,7 +117,7 @@ fn left(client_id: &str, cause: DisconnectCause) -> Sight {
 
 #[test]
 fn hot_state_is_small() {
-    assert!(size_of::<super::State>() <= 48, "{}", size_of::<super::State>());
+    assert!(size_of::<super::State>() <= 40, "{}", size_of::<super::State>());
 }
 
 #[test]

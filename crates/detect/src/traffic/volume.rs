@@ -106,7 +106,7 @@ fn flood(
     let mut verdict = Raise::of(&text::FLOOD, who.subject(), metered.to_ms)
         .measured(value, threshold, unit)
         .over(
-            state.window_ms.max(metered.from_ms.saturating_sub(WINDOW_MS)),
+            state.cold.window_ms.max(metered.from_ms.saturating_sub(WINDOW_MS)),
             metered.to_ms,
             state.messages as u64,
         )
@@ -151,7 +151,7 @@ fn judge_costly(settings: &Settings, who: Who<'_>, state: &State, metered: &Mete
     out.push(
         Raise::of(&text::RETAINED_QOS_ABUSE, who.subject(), at_ms)
             .measured(value, threshold, unit)
-            .over(state.window_ms.min(metered.from_ms), at_ms, value as u64)
+            .over(state.cold.window_ms.min(metered.from_ms), at_ms, value as u64)
             .usual(state.cold.peak_costly.peak)
             .with("retained_or_qos2", state.cold.costly, "messages")
             .with("retained_on_new_topics", state.cold.retained_new, "topics")
