@@ -13,6 +13,7 @@ use super::state::{IdleAt, WATCHED_MAX};
 use super::trail::Step;
 use super::{Arrival, Shared, attempts};
 use crate::Raise;
+use crate::persist::Changed;
 use crate::{Cx, DetectorInfo};
 use ravelin_event::{Counted, DisconnectCause, Severity, Subject};
 use std::net::SocketAddr;
@@ -49,9 +50,13 @@ pub(super) const SUBSCRIBER: DetectorInfo = DetectorInfo {
 /// A client has sent data.
 pub(super) fn acted(cx: &mut Cx, at_ms: u64, slot: u32) {
     let state = &mut cx.clients.at_mut(slot).connection;
-    state.has_acted = true;
+    let is_first = !std::mem::replace(&mut state.has_acted, true);
     if std::mem::replace(&mut state.acts, true) {
         return;
+    }
+    if is_first {
+        // After a restart it is to be known.
+        cx.change(Changed::Trust(Arc::clone(cx.clients.key(slot))));
     }
     release(cx, slot);
     let Some(address) = cx.names(slot).address else { return };
