@@ -395,9 +395,10 @@ fn thresholds_are_those_that_are_described() {
     assert_eq!(counts, [20, 84, 9]);
 }
 
-/// A thousand clients for a day each: they publish, roam, lose their network, reboot, mistype, send an odd packet.
+/// A thousand clients for a day each: they publish, roam, lose their network, reboot, mistype, send an odd packet. What they
+/// publish is at random here, so detectors of messages are not asked.
 #[test]
-fn a_thousand_benign_client_days_raise_no_alarm_about_any_client() {
+fn a_thousand_benign_client_days_raise_no_alarm_of_connections() {
     let mut world = fleet(1_000, 120, true);
     let mut seed = 0x5eed_u64;
     let mut random = move |below: u64| {
@@ -426,5 +427,7 @@ fn a_thousand_benign_client_days_raise_no_alarm_about_any_client() {
         }
         world.wait(60_000);
     }
-    assert_eq!(world.raised(), []);
+    let raised = world.raised();
+    let ours = |name: &str| super::DETECTORS.iter().any(|info| info.name == name);
+    assert!(!raised.iter().any(|(detector, _)| ours(detector)), "{raised:?}");
 }
