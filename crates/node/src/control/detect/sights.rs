@@ -7,7 +7,7 @@ use super::super::{Arrival, Watched};
 use foldhash::HashMap;
 use ravelin_broker::{Flow, Observed, Reading, Watch};
 use ravelin_detect::{Arrived, Metered, Operation, Sight, TopicMeter};
-use ravelin_event::{Event, Record};
+use ravelin_event::{Event, Record, Refusal};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -154,6 +154,10 @@ fn of_event(event: &Event, count: u32) -> Option<Sight> {
         Event::Disconnected { client_id, address, cause, .. } => {
             Sight::Left { client_id: client_id.as_str().into(), address: *address, cause: *cause }
         }
+        // What an order has closed says nothing of whoever meets it.
+        Event::PublishRefused { why: Refusal::Frozen, .. }
+        | Event::WillRefused { why: Refusal::Frozen, .. }
+        | Event::SubscribeRefused { why: Refusal::Posture, .. } => return None,
         Event::PublishRefused { client_id, topic, why, .. } => {
             denied(client_id, Operation::Publish, topic, *why)
         }
@@ -279,7 +283,7 @@ impl Meters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ravelin_event::{DisconnectCause, Notice, Refusal};
+    use ravelin_event::{DisconnectCause, Notice};
     use std::net::SocketAddr;
 
     fn seen(at_ms: u64, event: Event) -> Watched {
@@ -468,6 +472,26 @@ mod tests {
         let dropped =
             |at: usize| matches!(&told[at].1, Sight::Dropped { count, .. } if *count == [4, 1][at - 2]);
         assert!(dropped(2) && dropped(3), "{told:?}");
+    }
+
+    #[test]
+    fn what_an_order_has_closed_is_nobodys_scan() {
+        let (client_id, identity, address) = ("a".to_string(), None, None);
+        let (topic, filter) = ("t".to_string(), "t/#".to_string());
+        let told = sights(&[
+            seen(
+                1,
+                Event::PublishRefused {
+                    client_id: client_id.clone(),
+                    identity: identity.clone(),
+                    address,
+                    topic,
+                    why: Refusal::Frozen,
+                },
+            ),
+            seen(2, Event::SubscribeRefused { client_id, identity, address, filter, why: Refusal::Posture }),
+        ]);
+        assert!(told.is_empty(), "{told:?}");
     }
 
     #[test]
