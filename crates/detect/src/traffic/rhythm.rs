@@ -6,12 +6,16 @@
 
 use crate::baseline::{KeptRhythm, Usual};
 
+/// If more than this share of the gaps has missing messages, there is no rhythm: two in a row.
+const MISSING: f32 = 0.2;
 /// A gap deviates by less than this share of the mean, or there is no rhythm.
 const REGULAR: f32 = 0.125;
 /// What a message before half the period adds to the CUSUM: ln(0.8 / 0.01).
 const EARLY: f32 = 4.382;
 /// And one that is on time: ln(0.2 / 0.99).
 const ON_TIME: f32 = -1.599;
+/// What comes within this share of the period is one burst.
+const BURST: f32 = 1.0 / 16.0;
 /// Messages that may be caught up after a pause.
 const CATCH_UP_MAX: f32 = 10_000.0;
 /// Silence of a learned rhythm counts after so many periods: two messages are missing, and half a period has gone by.
@@ -38,6 +42,10 @@ pub struct Rhythm {
     pub earlies: u16,
     /// When the first of them came.
     pub first_early_ms: u64,
+    /// When the last of them came.
+    last_early_ms: u64,
+    /// The share of gaps in which messages were missing, of the last eight or so.
+    missing: f32,
     /// Messages that may come early, because so many were due during a pause.
     catch_up: f32,
     /// The next gap says nothing: the client has just connected.
@@ -59,7 +67,9 @@ impl Rhythm {
 
     /// Whether the gaps are alike.
     pub fn is_regular(&self) -> bool {
-        self.gap.count >= SILENT_GAPS && self.gap.deviation <= self.gap.mean * REGULAR
+        self.gap.count >= SILENT_GAPS
+            && self.gap.deviation <= self.gap.mean * REGULAR
+            && self.missing <= MISSING
     }
 
     /// A connection began: devices send at once what they have, whatever the rhythm.
@@ -98,6 +108,10 @@ impl Rhythm {
                 return;
             }
             // A burst is one oddity, however many came in it.
+            if (at_ms.saturating_sub(self.last_early_ms) as f32) < period * BURST {
+                return;
+            }
+            self.last_early_ms = at_ms;
             if self.early == 0.0 {
                 (self.earlies, self.first_early_ms) = (0, at_ms);
             }
@@ -116,6 +130,10 @@ impl Rhythm {
             return;
         }
         self.longest = self.longest.max(gap);
+        if self.gap.count >= SILENT_GAPS {
+            let is_missing = f32::from(u8::from(gap > period * 1.5));
+            self.missing += (is_missing - self.missing) / 8.0;
+        }
         // A missing message hardly touches the rhythm of those that come, and a lasting change is followed all the same.
         let most = if self.gap.count >= 8 && self.is_regular() { period * 1.4 } else { f32::MAX };
         for _ in 0..(times as u32).min(8) {
@@ -204,6 +222,18 @@ mod tests {
             rhythm.handle(1, at, at, true, 16);
             assert!(rhythm.early < 11.5);
             assert!(rhythm.silent_after_ms(0).is_none_or(|after| after > 180_000), "{rhythm:?}");
+        }
+    }
+
+    #[test]
+    fn a_rhythm_that_was_and_is_no_more_is_not_judged() {
+        let mut rhythm = Rhythm::default();
+        let (mut at, mut seed) = (every(&mut rhythm, 1_000, 60_000, 30), 7u64);
+        for _ in 0..5_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            at += 1 + (seed >> 33) % 600_000;
+            rhythm.handle(1, at, at, true, 16);
+            assert!(rhythm.early < 11.5, "{rhythm:?}");
         }
     }
 
