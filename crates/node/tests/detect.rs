@@ -4,7 +4,7 @@ mod support;
 
 use ravelin_detect::Suppression;
 use ravelin_event::{Alarm, Severity, Subject, Verification};
-use ravelin_mqtt::{Connect, QoS, Version};
+use ravelin_mqtt::{Connect, Properties, QoS, SubscribeOptions, Subscription, Version, encode_subscribe};
 use ravelin_node::Node;
 use ravelin_node::config::Config;
 use ravelin_node::control::{Actor, DetectFailure};
@@ -183,6 +183,71 @@ fn two_devices_with_one_name_are_one_alarm() {
     assert_eq!((alarm.client_id.as_deref(), alarm.identity.as_deref()), (Some("pump"), Some("alice")));
     let trust = node.control().detection(|engine, _| engine.trust("pump")).unwrap();
     assert!(trust.score < 75 && !trust.reasons.is_empty(), "{trust:?}");
+    node.shutdown().unwrap();
+}
+
+/// Asks for a subscription, whatever the answer.
+fn try_subscribe(client: &mut Client<TcpStream>, filter: &str) {
+    let mut out = Vec::new();
+    let filters = [Subscription { filter, options: SubscribeOptions::default() }];
+    encode_subscribe(&mut out, Version::V5, 1, None, &filters, Properties::default());
+    client.send(&out);
+    assert_eq!(client.packet().expect("SUBACK")[0], 0x90);
+}
+
+#[test]
+fn a_scanner_is_one_alarm() {
+    let directory = tempfile::tempdir().unwrap();
+    let (node, log) = started(directory.path(), "");
+    let (_, mut probe) = log_in(&node, 9, "probe", "bob", "right too");
+    for number in 0..24 {
+        try_subscribe(&mut probe, &format!("plant/line{number}/#"));
+    }
+    let subject = Subject::Client("probe".into());
+    let alarm = wait_for_alarm(&node, "topic_scan", &subject);
+    log.wait_for(&["alarm.raised", "topic_scan", "client:probe"]);
+    assert_eq!(told(&node), one("topic_scan", &subject), "{:#?}", alarms(&node));
+    assert_eq!(&*alarm.subcategory, "DE.ID-2");
+    assert!(alarm.value >= alarm.threshold && alarm.events >= 9, "{alarm:#?}");
+    node.shutdown().unwrap();
+}
+
+#[test]
+fn a_flood_is_one_alarm() {
+    let directory = tempfile::tempdir().unwrap();
+    let (node, log) = started(directory.path(), "");
+    let (_, mut hmi) = log_in(&node, 4, "hmi", "alice", "right");
+    hmi.subscribe("own/alice/#", QoS::AtMostOnce);
+    let (_, mut meter) = log_in(&node, 5, "meter-a", "alice", "right");
+    let batch: Vec<u8> = (0..4_000u16)
+        .flat_map(|number| publish_bytes("own/alice/volt", QoS::AtMostOnce, 0, false, &number.to_be_bytes()))
+        .collect();
+    meter.send(&batch);
+    for _ in 0..4_000 {
+        hmi.message();
+    }
+    let subject = Subject::Client("meter-a".into());
+    let alarm = wait_for_alarm(&node, "message_flood", &subject);
+    log.wait_for(&["alarm.raised", "message_flood", "client:meter-a"]);
+    assert_eq!(told(&node), one("message_flood", &subject), "{:#?}", alarms(&node));
+    assert!(alarm.value >= alarm.threshold && !alarm.summary.is_empty(), "{alarm:#?}");
+    node.shutdown().unwrap();
+}
+
+#[test]
+fn a_door_and_a_set_point_are_watched_where_the_configuration_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let more = "[[physical]]\ntopic = \"own/+/door\"\nkind = \"door\"\nalarm_when = { equals = \"open\" }\n\
+                [[value]]\ntopic = \"own/+/setpoint\"\nmin = 110\nmax = 130\n";
+    let (node, log) = started(directory.path(), more);
+    let (_, mut bank) = log_in(&node, 5, "capbank-1", "bob", "right too");
+    bank.publish_acknowledged("own/bob/door", 1, false, b"closed");
+    bank.publish_acknowledged("own/bob/setpoint", 2, false, b"118");
+    bank.publish_acknowledged("own/bob/door", 3, false, b"open");
+    log.wait_for(&["alarm.raised", "physical", "capbank-1"]);
+    bank.publish_acknowledged("own/bob/setpoint", 4, false, b"400");
+    log.wait_for(&["alarm.raised", "own/bob/setpoint"]);
+    assert_eq!(told(&node).len(), 2, "{:#?}", alarms(&node));
     node.shutdown().unwrap();
 }
 

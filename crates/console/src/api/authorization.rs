@@ -108,6 +108,8 @@ const TABLE: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/v1/trust", Some(Role::Viewer)),
     ("GET", "/v1/trust/{client_id}", Some(Role::Viewer)),
     ("GET", "/v1/detectors", Some(Role::Viewer)),
+    ("GET", "/v1/inspections", Some(Role::Viewer)),
+    ("POST", "/v1/inspections", Some(Role::Operator)),
     ("GET", "/v1/flows", Some(Role::Viewer)),
     ("GET", "/v1/flows/authorised", Some(Role::Viewer)),
     ("GET", "/v1/map", Some(Role::Viewer)),

@@ -33,6 +33,7 @@ pub(super) fn write(out: &mut Exposition, control: &Control) {
     );
     out.sample(&[("table", "clients")], engine.clients_evicted as f64);
     out.sample(&[("table", "sources")], engine.sources_evicted as f64);
+    out.sample(&[("table", "traffic")], engine.traffic_evicted as f64);
     for (name, help, value) in [
         ("ravelin_detect_sights_total", "Things that detectors were told.", engine.sights),
         (

@@ -433,6 +433,68 @@ key_file = "store.key"
 #prior_identified = 75
 #prior_unknown = 50
 
+# Thresholds of single detectors, by the names of docs/guide/configuration.md.
+[detect.connection]
+# Addresses that open connections only to see whether the node is there: a load balancer.
+#health_checks = ["10.0.0.5"]
+# A connection below so many seconds is short; one without data after so many is idle.
+#short_s = 60
+#idle_after_s = 30
+[detect.traffic]
+# Classes that may subscribe to everything (`#`, `$SYS/#`).
+#wide_classes = ["historian"]
+# Nobody may send more messages in 10 s, whatever is usual for it.
+#flood_messages_quota = 50_000
+
+# Behaviours as AWS IoT Device Defender has them: an alarm is raised when a client does not keep one.
+#[[behaviour]]
+#name = "messages sent"
+#metric = "aws:num-messages-sent"
+# The classes that it is for; without this, all clients.
+#classes = ["meters"]
+#criteria = {{ comparison_operator = "less-than-equals", value = {{ count = 500 }}, duration_seconds = 300 }}
+# Measure and do not tell.
+#suppress_alerts = false
+#severity = "medium"
+
+# When clients of a class are expected to be there and to send. Without this it is learned.
+#[[expect]]
+#class = "meters"
+#interval = "60s"
+#grace = "90s"
+# Whether they are connected all the time; whether one that is silent is an alarm at all.
+#connected = true
+#watch = true
+# Rounds in which a person inspects each device; `ravelin detect inspect` records them.
+#inspection_every = "90d"
+
+# Sensors of doors, tampering and vibration.
+#[[physical]]
+#topic = "doors/+/state"
+# "tamper", "door", "vibration" or "other".
+#kind = "door"
+# The level of the topic that names the device, from 0; without this, the publisher is the device.
+#device_level = 1
+# Where the state is in a JSON payload; without this, the payload is the state.
+#pointer = "/state"
+#alarm_when = {{ equals = "open" }}
+#severity = "high"
+
+# What measured values and set-points may be.
+#[[value]]
+#name = "voltage"
+#topic = "meters/+/volt"
+#pointer = "/volt"
+#min = 110
+#max = 130
+# The largest difference between two values, and in a second.
+#step_max = 10
+#rate_max = 5
+# Learn the range and the usual step; take a value of another publisher for an alarm.
+#learn = false
+#single_publisher = false
+#severity = "high"
+
 # --- How the node is administered ---------------------------------------------------------------------------------
 
 # The control lane: the REST API that `ravelin ctl` speaks to, and `/metrics`. Without this section there is none.

@@ -1,8 +1,10 @@
 //! Alarms: what detectors have said, and what operators found it to be.
 
+mod inspections;
 mod suppressions;
 mod trust;
 
+pub use inspections::{InspectionItem, InspectionOrder};
 pub use suppressions::{SuppressionItem, SuppressionMade, SuppressionOrder};
 pub use trust::{DetectorItem, TrustItem, TrustReasonItem};
 
@@ -24,6 +26,7 @@ use utoipa_axum::routes;
 pub(super) fn routes(api: Api) -> Api {
     let api = api.viewer(routes!(list)).viewer(routes!(show)).operator(routes!(verify));
     let api = suppressions::routes(api);
+    let api = inspections::routes(api);
     trust::routes(api)
 }
 
@@ -64,6 +67,9 @@ impl From<DetectFailure> for Problem {
             DetectFailure::Detect(ravelin_detect::Error::NoSuchSuppression(_)) => {
                 Problem::not_found(failure.to_string()).help("see GET /v1/suppressions")
             }
+            DetectFailure::Detect(
+                ravelin_detect::Error::TooManySuppressions(_) | ravelin_detect::Error::TooManyInspections,
+            ) => Problem::unavailable(failure.to_string()),
             DetectFailure::Records(error) => error.into(),
             other => Problem::invalid(other.to_string()),
         }

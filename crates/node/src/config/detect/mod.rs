@@ -2,15 +2,12 @@
 //!
 //! Names and units are those of the file; the engine's own are converted here. What is not written has the engine's default.
 
+mod expect;
 mod fields;
 
 use super::read::Table;
 use fields::{Fields, wrong};
 use ravelin_detect::Settings;
-use ravelin_detect::behaviour::Behaviour;
-use ravelin_detect::physical::PhysicalRule;
-use ravelin_detect::traffic::Expectation;
-use ravelin_detect::value::ValueRule;
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -41,31 +38,7 @@ impl DetectConfig {
 /// Reads the sections out of the file.
 pub(super) fn read(root: &mut Table<'_, '_>) -> DetectConfig {
     let mut config = root.table("detect", section);
-    let settings = &mut config.settings;
-    for (place, behaviour) in root.typed_tables::<Behaviour>("behaviour") {
-        if let Err(what) = behaviour.check() {
-            root.reader.error_at(&place, what, "");
-        }
-        settings.behaviours.push(behaviour);
-    }
-    for (place, expectation) in root.typed_tables::<Expectation>("expect") {
-        if let Err(what) = expectation.check() {
-            root.reader.error_at(&place, what, "");
-        }
-        settings.expect.push(expectation);
-    }
-    for (place, rule) in root.typed_tables::<PhysicalRule>("physical") {
-        if let Err(what) = rule.check() {
-            root.reader.error_at(&place, what, "");
-        }
-        settings.physical.push(rule);
-    }
-    for (place, rule) in root.typed_tables::<ValueRule>("value") {
-        if let Err(what) = rule.check() {
-            root.reader.error_at(&place, what, "");
-        }
-        settings.value.push(rule);
-    }
+    expect::read(root, &mut config.settings);
     config
 }
 
@@ -150,6 +123,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_expected_is_read_in_the_words_of_its_users() {
+        let text = r#"
+[[behaviour]]
+name = "messages sent"
+metric = "aws:num-messages-sent"
+classes = ["meters"]
+criteria = { comparison_operator = "less-than-equals", value = { count = 500 }, duration_seconds = 300 }
+[[behaviour]]
+name = "addresses"
+metric = "aws:source-ip-address"
+criteria = { comparisonOperator = "in-cidr-set", value = { cidrs = ["10.0.0.0/8"] } }
+[[expect]]
+class = "meters"
+interval = "60s"
+grace = "1.5m"
+connected = true
+inspection_every = "90d"
+[[physical]]
+topic = "doors/+/state"
+kind = "door"
+alarm_when = { equals = "open" }
+[[value]]
+topic = "meters/+/volt"
+pointer = "/volt"
+min = 110
+max = 130.5
+"#;
+        let text = text.replace("1.5m", "90s");
+        let detect = parse(&text).unwrap().detect;
+        let settings = &detect.settings;
+        assert_eq!((settings.behaviours.len(), settings.behaviours[0].duration_s()), (2, 300));
+        let expected = &settings.expect[0];
+        assert_eq!((expected.interval_s, expected.grace_s), (Some(60.0), Some(90.0)));
+        assert_eq!((expected.inspection_days, expected.connected, expected.watch), (Some(90), true, None));
+        assert_eq!((settings.value[0].min, settings.value[0].max), (Some(110.0), Some(130.5)));
+        assert_eq!(detect.topics().collect::<Vec<_>>(), ["doors/+/state", "meters/+/volt"]);
+    }
+
+    #[test]
     fn an_error_points_at_its_line() {
         let lines = LISTENER.lines().count();
         for (text, line, says) in [
@@ -165,6 +177,23 @@ mod tests {
                 1,
                 "is not a test",
             ),
+            (
+                "[[behaviour]]\nname = \"a\"\nmetric = \"aws:num-messages\"\ncriteria = {}\n",
+                3,
+                "unknown variant",
+            ),
+            (
+                "[[behaviour]]\nname = \"a\"\nmetric = \"aws:num-disconnects\"\ncriteria = {}\n",
+                1,
+                "give one of",
+            ),
+            ("[[expect]]\ninterval = \"1m\"\n", 1, "a class"),
+            ("[[expect]]\nclass = \"a\"\ninterval = 60\n", 3, "a duration"),
+            ("[[physical]]\ntopic = \"a/#/b\"\n", 1, "a/#/b"),
+            ("[[physical]]\ntopic = \"a\"\n", 1, "alarm_when"),
+            ("[[value]]\ntopic = \"a\"\n", 1, "give a limit"),
+            ("[[value]]\ntopic = \"a\"\nmin = 2\nmax = 1\n", 1, "min is above max"),
+            ("[[value]]\ntopic = \"a\"\nmaximum = 1\n", 3, "unknown field"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(&format!("ravelin.toml:{}:", lines + line)), "{text}: {error}");

@@ -12,13 +12,14 @@ pub use figures::DetectFigures;
 use super::{Actor, Control, RecordsError, Space, WatchQueue, WatchThread};
 use crate::config::Config;
 use figures::Meter;
+use ravelin_detect::traffic::Inspection;
 use ravelin_detect::{Engine, Error as EngineError, Sight, Suppression, TrustChange, Write};
 use ravelin_event::{Event, Notice, Verification};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use watcher::{Detector, Forward};
 
-/// Records that are written at once with an order or an alarm.
+/// Records that are written at once with an order or an alarm, which are among the first of what is behind.
 const WITH_ORDER_MAX: usize = 64;
 
 /// Why an order to the detectors was not carried out, or not to its end.
@@ -85,13 +86,13 @@ impl Control {
             (None, None) => "all".into(),
         };
         let why = suppression.why.to_string();
-        let done = self.order_detection(|engine| engine.suppress(suppression));
+        let done = self.order_detection(WITH_ORDER_MAX, |engine| engine.suppress(suppression));
         self.settle_detection(actor, "alarm.suppress", &subject, &why, done)
     }
 
     /// Takes a suppression back. May wait for the disk.
     pub fn unsuppress_alarms(&self, actor: &Actor, id: u64) -> Result<(), DetectFailure> {
-        let done = self.order_detection(|engine| engine.unsuppress(id));
+        let done = self.order_detection(WITH_ORDER_MAX, |engine| engine.unsuppress(id));
         self.settle_detection(actor, "alarm.unsuppress", &format!("suppression:{id}"), "", done)
     }
 
@@ -103,10 +104,19 @@ impl Control {
         verification: Verification,
         note: &str,
     ) -> Result<(), DetectFailure> {
-        let done = self.order_detection(|engine| engine.verify(id, verification, &actor.name, note));
+        let done =
+            self.order_detection(WITH_ORDER_MAX, |engine| engine.verify(id, verification, &actor.name, note));
         let word = serde_json::to_value(verification).unwrap_or_default();
         let detail = format!("{} {note}", word.as_str().unwrap_or_default());
         self.settle_detection(actor, "alarm.verify", &format!("alarm:{id}"), detail.trim_end(), done)
+    }
+
+    /// Records that somebody has inspected a device. May wait for the disk.
+    pub fn record_inspection(&self, actor: &Actor, inspection: Inspection) -> Result<(), DetectFailure> {
+        let (device, by) = (Arc::clone(&inspection.device), Arc::clone(&inspection.by));
+        // It is the last of what is behind.
+        let done = self.order_detection(usize::MAX, |engine| engine.record_inspection(inspection));
+        self.settle_detection(actor, "inspection.record", &device, &format!("by {by}"), done)
     }
 
     /// What detection has done and what it costs.
@@ -118,12 +128,12 @@ impl Control {
     /// Carries an order out and writes what must outlive a restart, under the lock under which a checkpoint is written.
     fn order_detection<T>(
         &self,
+        write_max: usize,
         order: impl FnOnce(&mut Engine) -> Result<T, EngineError>,
     ) -> Result<(T, Result<u64, RecordsError>), EngineError> {
         let mut engine = self.0.detection.lock();
         let result = order(&mut engine)?;
-        // What an order changes is among the first of what is behind.
-        let stored = self.write_detection(&mut engine, WITH_ORDER_MAX);
+        let stored = self.write_detection(&mut engine, write_max);
         let mut said = Said::default();
         said.take(&mut engine);
         drop(engine);

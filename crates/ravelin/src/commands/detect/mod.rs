@@ -3,6 +3,7 @@
 //! All but `replay` asks a running node over its control lane.
 
 mod alarms;
+mod inspections;
 mod replay;
 mod suppressions;
 mod trust;
@@ -50,6 +51,10 @@ enum Command {
     Trust(trust::Args),
     /// What each detector looks for, how, and how often it is wrong
     Detectors(trust::DetectorsArgs),
+    /// The last inspection of each device, and when the next is due
+    Inspections(inspections::Args),
+    /// Record that somebody has inspected a device and its vicinity
+    Inspect(inspections::InspectArgs),
     /// Run recorded traffic through the detectors: a capture, a table of events, a node's event log
     Replay(replay::Args),
 }
@@ -65,6 +70,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Suppressions(args) => args.run(),
         Command::Trust(args) => args.run(),
         Command::Detectors(args) => args.run(),
+        Command::Inspections(args) => args.run(),
+        Command::Inspect(args) => args.run(),
         Command::Replay(args) => replay::run(args),
     }
 }
