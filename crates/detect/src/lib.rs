@@ -22,6 +22,8 @@ pub mod connection;
 mod cx;
 mod detector;
 mod engine;
+#[cfg(test)]
+mod engine_tests;
 pub mod entities;
 mod episodes;
 #[cfg(test)]
