@@ -1,14 +1,12 @@
-//! Who is told, as the node's configuration has it: monitors over MQTT, and a node that tells from inside the sandbox.
+//! Who is told, as the node's configuration has it: monitors over MQTT, and what is wrong with it.
 
 mod support;
 
 use ravelin_mqtt::QoS;
+use ravelin_node::Node;
 use ravelin_node::config::Config;
 use ravelin_node::control::{Actor, Role, Via};
-use ravelin_node::{Node, Sandbox};
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::path::Path;
 use support::*;
 
@@ -80,7 +78,9 @@ fn a_tap_tells_who_published_what_and_the_payload_only_where_that_was_granted() 
     meter.publish_acknowledged("meters/3/a", 6, false, b"x");
     assert_eq!(next(&mut one, "$MONITOR/").0, "$MONITOR/tap/meters/3/a");
     // MQTT-4.7.2-1: `#` does not match what begins with `$`.
-    for topic in ["meters/1/voltage", "meters/1/voltage", "meters/2/voltage", "other/1", "meters/2/end", "meters/3/a"] {
+    for topic in
+        ["meters/1/voltage", "meters/1/voltage", "meters/2/voltage", "other/1", "meters/2/end", "meters/3/a"]
+    {
         assert_eq!(everything.message().0, topic);
     }
     assert!(node.control().blocking_test_destination(&actor(), "mqtt").is_ok());
@@ -96,7 +96,9 @@ fn nobody_publishes_below_monitor_and_nobody_reads_there_without_a_rule_that_nam
     use ravelin_protect::AccessRules;
     let who = ravelin_event::Principal::anonymous("a");
     let rules = AccessRules::parse("topic readwrite #\ntopic write $MONITOR/#\n", "rules").unwrap();
-    assert!(!rules.may_subscribe(&who, "$MONITOR/#") && !rules.may_subscribe(&who, "$share/g/$MONITOR/alarms/#"));
+    assert!(
+        !rules.may_subscribe(&who, "$MONITOR/#") && !rules.may_subscribe(&who, "$share/g/$MONITOR/alarms/#")
+    );
     assert!(!rules.may_publish(&who, "$MONITOR/status"));
     let open = AccessRules::allow_everything();
     assert!(!open.may_subscribe(&who, "$MONITOR/#"));
@@ -127,8 +129,16 @@ fn what_is_wrong_is_said_at_its_line() {
         ("[[outward]]\nkind = \"syslog\"\naddress = \"siem\"\n", 3, "and a port"),
         ("[[outward]]\nkind = \"syslog\"\naddress = \"a:514\"\ntransport = \"udp\"\n", 4, "not encrypted"),
         ("[[outward]]\nkind = \"file\"\npath = \"a\"\nevents = [\"acton.*\"]\n", 4, "there is no event"),
-        ("[[outward]]\nkind = \"mqtt\"\ntap = [\"$MONITOR/#\"]\n", 3, "not a topic filter of clients' messages"),
-        ("[[outward]]\nkind = \"file\"\npath = \"a\"\n[[outward]]\nkind = \"file\"\npath = \"b\"\n", 4, "called \"file\""),
+        (
+            "[[outward]]\nkind = \"mqtt\"\ntap = [\"$MONITOR/#\"]\n",
+            3,
+            "not a topic filter of clients' messages",
+        ),
+        (
+            "[[outward]]\nkind = \"file\"\npath = \"a\"\n[[outward]]\nkind = \"file\"\npath = \"b\"\n",
+            4,
+            "called \"file\"",
+        ),
         ("[[outward]]\nkind = \"file\"\npath = \"a\"\nname = \"a/b\"\n", 4, "is not a name"),
         ("[[outward]]\nkind = \"webhook\"\nurl = \"https://a/\"\nkey = \"k\"\n", 4, "of no use without"),
     ] {
@@ -149,72 +159,4 @@ fn files_that_it_names_are_checked_with_all_others() {
     for what in ["none.crt", "none/x.log does not exist"] {
         assert!(errors.contains(what), "{errors}");
     }
-}
-
-/// Answers every POST with 200, and counts the bodies that hold `wanted`.
-fn hook(wanted: &'static str) -> (u16, std::sync::mpsc::Receiver<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        for socket in listener.incoming() {
-            let (mut socket, mut seen, mut buffer) = (socket.unwrap(), Vec::new(), [0; 4096]);
-            while let Ok(count @ 1..) = socket.read(&mut buffer) {
-                seen.extend(&buffer[..count]);
-                if String::from_utf8_lossy(&seen).contains(wanted) {
-                    let _ = sender.send(());
-                }
-                // A whole body ends the array.
-                if seen.ends_with(b"}]") {
-                    seen.clear();
-                    let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-                }
-            }
-        }
-    });
-    (port, receiver)
-}
-
-fn inside(folder: &Path, text: &str) {
-    let load = || Config::parse(text, folder).unwrap_or_else(|errors| panic!("{errors}"));
-    let config = load();
-    let sandbox = Sandbox::enter(&config).expect("a kernel with landlock");
-    let mut node = Node::start_with_log(config, Box::new(std::io::sink())).expect("a node");
-    assert_eq!(sandbox.close().expect("seccomp").expect("an event").id(), "sandbox.closed");
-    let control = node.control();
-    for name in ["hook", "jail", "json"] {
-        control.blocking_test_destination(&actor(), name).unwrap_or_else(|error| panic!("{name}: {error}"));
-    }
-    node.reload(load()).expect("a reload");
-    control.blocking_test_destination(&actor(), "json").expect("a test after a reload");
-    let refused = std::fs::write(folder.join("secrets/x"), b"x").expect_err("only what is configured is written");
-    assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
-    assert!(std::fs::read_dir(folder.join("lines")).is_err(), "others' lines are not listed");
-    assert_eq!(control.destinations().len(), 3);
-    node.shutdown().expect("an end in order");
-}
-
-#[test]
-fn from_inside_the_sandbox_everybody_configured_is_told_and_nothing_else_is_possible() {
-    let folder = tempfile::tempdir().unwrap();
-    for name in ["lines", "secrets"] {
-        std::fs::create_dir(folder.path().join(name)).unwrap();
-    }
-    let (port, arrived) = hook("outward.test");
-    let text = format!(
-        "{}[node]\nworkers = 1\n[sandbox]\nmode = \"require\"\n\
-         [[outward]]\nkind = \"webhook\"\nname = \"hook\"\nurl = \"http://localhost:{port}/\"\ndangerous_plain = true\n\
-         [[outward]]\nkind = \"fail2ban\"\nname = \"jail\"\npath = \"lines/refused.log\"\n\
-         [[outward]]\nkind = \"file\"\nname = \"json\"\npath = \"lines/events.jsonl\"\n",
-        OPEN.replace("rules_file = \"access.rules\"", "dangerous_allow_everything = true")
-    );
-    // Files are a thread's affair, so that this one can tidy up.
-    std::thread::scope(|scope| {
-        scope.spawn(|| inside(folder.path(), &text)).join().expect("the sandbox");
-    });
-    arrived.recv_timeout(PATIENCE).expect("the test came to the webhook");
-    let lines = |name: &str| std::fs::read_to_string(folder.path().join("lines").join(name)).unwrap();
-    assert!(lines("refused.log").contains("test address=192.0.2.1"));
-    // The orders to test are told too: `admin.*` is what is told unless something else is asked for.
-    assert!(lines("events.jsonl").contains("\"event_code\":\"admin.order\""), "{}", lines("events.jsonl"));
 }
