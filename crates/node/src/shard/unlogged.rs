@@ -22,7 +22,8 @@ impl Unlogged {
     /// Takes an event; what must not wait goes to `seen`.
     pub fn take(&mut self, wall_ms: u64, event: Event, seen: &mut Vec<Watched>) {
         let address = match &event {
-            Event::Connected { .. } | Event::Disconnected { .. } => {
+            // Of full queues there is one for each doubling, and each client has its own.
+            Event::Connected { .. } | Event::Disconnected { .. } | Event::QueueFull { .. } => {
                 let record = Arc::new(Record::new(wall_ms, event));
                 return seen.push(Watched::Unlogged { record, count: 1 });
             }

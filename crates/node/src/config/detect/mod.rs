@@ -162,6 +162,22 @@ max = 130.5
     }
 
     #[test]
+    fn what_the_guide_shows_is_understood() {
+        let guide = concat!(
+            include_str!("../../../../../docs/guide/detection.md"),
+            include_str!("../../../../../docs/guide/configuration.md"),
+        );
+        let blocks = guide.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```"));
+        let ours = ["[detect", "[[behaviour]]", "[[expect]]", "[[physical]]", "[[value]]"];
+        let mut count = 0;
+        for (block, _) in blocks.filter(|(block, _)| ours.iter().any(|name| block.starts_with(name))) {
+            parse(block).unwrap_or_else(|error| panic!("{block}\n{error}"));
+            count += 1;
+        }
+        assert!(count >= 6, "{count} examples");
+    }
+
+    #[test]
     fn an_error_points_at_its_line() {
         let lines = LISTENER.lines().count();
         for (text, line, says) in [
