@@ -278,8 +278,9 @@ fn who_is_never_cut_off_is_known_by_its_session_and_its_identity() {
 
 #[test]
 fn little_trust_takes_rights_from_those_concerned_and_gives_none() {
+    // The test says who is trusted, not the detectors.
     let (node, _) = open(
-        "[[trust]]\nbelow = 30\ndeny = [\"publish plant/+/cmd/#\", \"subscribe secret/#\"]\nqos_max = 1\n\
+        "[detect]\nenabled = false\n[[trust]]\nbelow = 30\ndeny = [\"publish plant/+/cmd/#\", \"subscribe secret/#\"]\nqos_max = 1\n\
          [[trust]]\nbelow = 10\nquarantine = true\n",
     );
     let address = node.addresses()[0];
