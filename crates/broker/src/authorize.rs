@@ -85,11 +85,8 @@ impl Watch {
     /// Publishes come out as [`crate::Observed`] while somebody subscribes to the topic below [`TAP`]; else it costs nothing.
     pub const TAP: Watch = Watch { bits: 512, limit: 0 };
 
-    const SEEN: u16 = Watch::RECORD.bits
-        | Watch::OBSERVE.bits
-        | Watch::CONTROL.bits
-        | Watch::DETECT.bits
-        | Watch::TAP.bits;
+    const SEEN: u16 =
+        Watch::RECORD.bits | Watch::OBSERVE.bits | Watch::CONTROL.bits | Watch::DETECT.bits | Watch::TAP.bits;
     const FROZEN: u16 =
         Watch::REFUSE.bits | Watch::HOLD.bits | Watch::MUTE.bits | Watch::DELAY.bits | Watch::WITHHOLD.bits;
     const SPECIAL: u16 = Watch::CONTROL.bits | Watch::REFUSE.bits | Watch::HOLD.bits;

@@ -377,15 +377,8 @@ impl Broker {
 
     /// Publishes a message of the node's own at QoS 0: to whoever subscribes, on all shards.
     pub fn publish_monitor(&mut self, now: Now, topic: &str, payload: &[u8], retain: bool) {
-        let parts = Parts {
-            topic,
-            forward: &[],
-            payload,
-            qos: QoS::AtMostOnce,
-            retain,
-            expires_ms: None,
-            record: 0,
-        };
+        let parts =
+            Parts { topic, forward: &[], payload, qos: QoS::AtMostOnce, retain, expires_ms: None, record: 0 };
         self.publish_own(now, parts, None, None);
     }
 

@@ -184,7 +184,7 @@ impl Condition {
             holds &= text.trim().eq_ignore_ascii_case(wanted.trim());
         }
         if self.above.is_some() || self.below.is_some() {
-            let value = read(payload, pointer)?;
+            let value = read(payload, pointer, None)?;
             holds &=
                 self.above.is_none_or(|least| value > least) && self.below.is_none_or(|most| value < most);
         }

@@ -23,6 +23,8 @@ pub struct ValueRule {
     pub topic: Arc<str>,
     /// Where the value is in a JSON payload (RFC 6901); none: the payload is the number.
     pub pointer: Option<Arc<str>>,
+    /// What stands around the number in a text, which stands for itself: `{} V`, `volt-{}`; none: nothing.
+    pub pattern: Option<Arc<str>>,
     /// The smallest that may be.
     pub min: Option<f64>,
     /// The largest that may be.
@@ -45,6 +47,7 @@ impl Default for ValueRule {
             name: "".into(),
             topic: "".into(),
             pointer: None,
+            pattern: None,
             min: None,
             max: None,
             step_max: None,
@@ -71,6 +74,9 @@ impl ValueRule {
             return Err(
                 "give a limit (min, max, step_max, rate_max), learn = true or single_publisher = true".into(),
             );
+        }
+        if self.pattern.as_deref().is_some_and(|pattern| pattern.matches("{}").count() != 1) {
+            return Err("pattern has {} once, where the number is (\"{} V\")".into());
         }
         check_pointer(self.pointer.as_deref())
     }
@@ -173,7 +179,7 @@ impl Values {
             if rule.single_publisher {
                 self.judge_publisher(nth, &about, out);
             }
-            if let Some(value) = read(payload, rule.pointer.as_deref()) {
+            if let Some(value) = read(payload, rule.pointer.as_deref(), rule.pattern.as_deref()) {
                 self.judge(nth, &about, value, out);
             }
         }
@@ -315,13 +321,18 @@ fn judge_limits(about: &About<'_>, value: f64, before: Option<&Known>) -> Option
 }
 
 /// The number in a payload.
-pub(crate) fn read(payload: &[u8], pointer: Option<&str>) -> Option<f64> {
+pub(crate) fn read(payload: &[u8], pointer: Option<&str>, pattern: Option<&str>) -> Option<f64> {
+    let (before, after) = pattern.and_then(|pattern| pattern.split_once("{}")).unwrap_or_default();
+    let number = |text: &str| {
+        let number = text.trim().strip_prefix(before)?.strip_suffix(after)?;
+        number.trim().parse().ok()
+    };
     let number = match field(payload, pointer)? {
-        Field::Text(text) => text.trim().parse().ok()?,
+        Field::Text(text) => number(text)?,
         Field::Json(value) => match value {
             serde_json::Value::Number(number) => number.as_f64()?,
             serde_json::Value::Bool(yes) => f64::from(u8::from(yes)),
-            serde_json::Value::String(text) => text.trim().parse().ok()?,
+            serde_json::Value::String(text) => number(&text)?,
             _ => return None,
         },
     };
@@ -396,15 +407,26 @@ mod tests {
 
     #[test]
     fn numbers_are_found_in_text_and_json() {
-        assert_eq!(read(b" 21.5\n", None), Some(21.5));
-        assert_eq!(read(br#"{"v":[{"u":114}]}"#, Some("/v/0/u")), Some(114.0));
-        assert_eq!(read(br#"{"on":true,"t":"7"}"#, Some("/on")), Some(1.0));
-        assert_eq!(read(br#"{"on":true,"t":"7"}"#, Some("/t")), Some(7.0));
+        assert_eq!(read(b" 21.5\n", None, None), Some(21.5));
+        assert_eq!(read(br#"{"v":[{"u":114}]}"#, Some("/v/0/u"), None), Some(114.0));
+        assert_eq!(read(br#"{"on":true,"t":"7"}"#, Some("/on"), None), Some(1.0));
+        assert_eq!(read(br#"{"on":true,"t":"7"}"#, Some("/t"), None), Some(7.0));
         for (payload, pointer) in
             [(&b"NaN"[..], None), (b"x", None), (b"{", Some("/a")), (b"{}", Some("/a")), (b"\xff", None)]
         {
-            assert_eq!(read(payload, pointer), None);
+            assert_eq!(read(payload, pointer, None), None);
         }
+    }
+
+    #[test]
+    fn a_unit_or_a_command_may_stand_around_the_number() {
+        assert_eq!(read(b"120 V", None, Some("{} V")), Some(120.0));
+        assert_eq!(read(b"volt-114", None, Some("volt-{}")), Some(114.0));
+        assert_eq!(read(br#"{"u":"21.5 C"}"#, Some("/u"), Some("{} C")), Some(21.5));
+        for (payload, pattern) in [(&b"120 A"[..], "{} V"), (b"V", "{} V"), (b"volt--", "volt-{}")] {
+            assert_eq!(read(payload, None, Some(pattern)), None);
+        }
+        assert!(ValueRule { learn: true, pattern: Some("V".into()), ..rule() }.check().is_err());
     }
 
     #[test]

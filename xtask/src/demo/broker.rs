@@ -18,6 +18,20 @@ const CONSENT: &str = r#"
 [drill]
 allow = true
 play = ["smart-meter", "dms"]
+
+[[value]]
+name = "meter voltage"
+topic = "field/smart-meter/voltage"
+pattern = "{} V"
+min = 90
+max = 140
+
+[[value]]
+name = "voltage set-point"
+topic = "field/power-supply/command"
+pattern = "volt-{}"
+min = 100
+max = 130
 "#;
 
 /// A deployment and, once it serves, its process.

@@ -9,6 +9,7 @@ const PHYSICAL: &str = r#"
 [[physical]]
 kind = "tamper"
 topic = "drill/+/tamper"
+alarm_when = { equals = "open" }
 "#;
 
 fn drill(node: &Node, deployment: &Deployment, arguments: &[&str]) -> (i32, String, String) {

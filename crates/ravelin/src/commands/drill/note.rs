@@ -124,7 +124,7 @@ pub const ATTACKS: &[Attack] = &[
 ];
 
 /// A flood has no row of its own in the note: it is network monitoring, or messages that find nobody.
-pub const FLOOD: &[&str] = &["DE.NM-1", "DE.ID-3", "DE.NM-2", "DE.AE-2", "PR.SP-3"];
+pub const FLOOD: &[&str] = &["DE.NM-1", "DE.ID-3"];
 
 fn repeated_connections(stage: &mut Stage) -> anyhow::Result<()> {
     for _ in 0..60 {
