@@ -97,9 +97,9 @@ const LEARNED: u16 = 32;
 /// And the time that they span.
 const LEARNED_MS: u64 = 1_800_000;
 /// A learned range is widened by this share of it on either side.
-const MARGIN: f64 = 0.15;
+const MARGIN: f64 = 0.25;
 /// A step is odd from so many mean steps on.
-const STEPS: f64 = 8.0;
+const STEPS: f64 = 12.0;
 /// What an odd value adds: ln(0.5 / 0.02). Four in a row make an alarm.
 const ODD: f32 = 3.219;
 /// And one that is not: ln(0.5 / 0.98).

@@ -77,7 +77,7 @@ detectors! {
         "A client is expected to send and does not, or is expected and is not there.",
         "time since the last message against the expectation of its class, or against its learned rhythm",
         "interval + grace; learned: 2.5 periods + 4 deviations, 1.5 x the longest gap, 1.5 x Keep Alive + 10 s, the largest of them",
-        "learned only after 15 minutes of regular gaps; each alarm doubles the patience; a silent fleet is one alarm"
+        "learned only after 15 minutes of regular gaps; from the fourth alarm on each doubles the patience; a silent fleet is one alarm"
     }
     LATE = "client_late", "DE.PM-1", Some("T0804"), Informational, 70, "client" {
         "A message of a regular rhythm is missing.",
@@ -89,7 +89,7 @@ detectors! {
         "A client sends, but not to one of its topics.",
         "time since the last message to the topic against its learned rhythm",
         "2.5 periods + 4 deviations, 1.5 x the longest gap, the largest of them, and other messages came meanwhile",
-        "learned only after 15 minutes of regular gaps; each alarm doubles the patience"
+        "learned only after 15 minutes of regular gaps; from the fourth alarm on each doubles the patience"
     }
     FLEET_SILENT = "fleet_silent", "DE.PM-1", Some("T0815"), High, 80, "fleet" {
         "Many clients are silent at once: a network or power outage, not so many failures.",

@@ -66,6 +66,8 @@ pub struct State {
 /// What is usual for one client, and what it has asked for.
 #[derive(Clone, Debug, Default)]
 struct Cold {
+    /// When it began to send, after a minute of silence.
+    active_ms: u64,
     /// The start of the window.
     window_ms: u64,
     /// Nothing is learned before that.
@@ -279,6 +281,11 @@ impl Traffic {
         state.decay(at_ms);
         if at_ms >= state.cold.window_ms + WINDOW_MS {
             self.close_window(settings, who, state, at_ms);
+            // A window begins with the first message in it, not on the clock.
+            state.cold.window_ms = metered.from_ms.min(at_ms);
+        }
+        if state.recent < 0.5 {
+            state.cold.active_ms = metered.from_ms.min(at_ms);
         }
         if metered.messages > 0 {
             self.handle_away(settings, who, state, metered);
@@ -321,7 +328,6 @@ impl Traffic {
                 self.write(who, state);
             }
         }
-        state.cold.window_ms = at_ms - at_ms % WINDOW_MS;
         (state.messages, state.bytes, state.cold.costly) = (0.0, 0.0, 0.0);
         state.cold.catch_up = 0.0;
     }

@@ -22,6 +22,8 @@ const CATCH_UP_MAX: f32 = 10_000.0;
 const SILENT_PERIODS: f32 = 2.5;
 /// A rhythm is known for silence after so many gaps that span [`SILENT_SPAN_MS`].
 const SILENT_GAPS: u16 = 3;
+/// Alarms of silence after which each more doubles the patience.
+const SILENCES: u8 = 3;
 /// A quarter of an hour.
 const SILENT_SPAN_MS: f32 = 900_000.0;
 /// The value of the CUSUM is held here: a long attack is soon forgotten when it is over.
@@ -50,7 +52,7 @@ pub struct Rhythm {
     catch_up: f32,
     /// The next gap says nothing: the client has just connected.
     fresh: bool,
-    /// Alarms of silence so far: each doubles the patience, for devices that rest now and then.
+    /// Alarms of silence so far: from the fourth on each doubles the patience, for devices that rest now and then.
     pub silences: u8,
 }
 
@@ -149,7 +151,7 @@ impl Rhythm {
             return None;
         }
         let patience = (self.gap.mean * SILENT_PERIODS + 4.0 * self.gap.deviation).max(self.longest * 1.5);
-        let patience = patience * f32::from(1u16 << self.silences.min(6));
+        let patience = patience * f32::from(1u16 << self.silences.saturating_sub(SILENCES).min(6));
         Some((patience as u64).max(floor_ms))
     }
 
@@ -247,7 +249,9 @@ mod tests {
         let after = rhythm.silent_after_ms(60_000).unwrap();
         assert!((750_000..760_000).contains(&after), "{after}");
         assert_eq!(rhythm.missing(last + after), 2);
-        rhythm.silences = 1;
+        rhythm.silences = 3;
+        assert_eq!(rhythm.silent_after_ms(60_000), Some(after));
+        rhythm.silences = 4;
         assert!(rhythm.silent_after_ms(0).unwrap() > 1_500_000);
     }
 

@@ -96,7 +96,7 @@ fn probe(
         return;
     }
     let (client, probes) = (who.client_id, state.cold.probes);
-    let what = if denied { "may not use" } else { "nobody publishes to" };
+    let what = if denied { "it may not use" } else { "nobody publishes to" };
     out.push(
         Raise::of(&text::TOPIC_SCAN, who.subject(), at_ms)
             .measured(state.cold.scan_subscribe, settings.scan_threshold, "")
@@ -105,7 +105,7 @@ fn probe(
             .with("probes", probes, "names")
             .with("filters", state.cold.filters, "filters")
             .on(name)
-            .says(format!("{client} has tried {probes} new names that it {what}, the last of them {name}")),
+            .says(format!("{client} has tried {probes} new names that {what}, the last of them {name}")),
     );
 }
 

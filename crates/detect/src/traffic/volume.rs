@@ -105,11 +105,7 @@ fn flood(
     let name = who.client_id;
     let mut verdict = Raise::of(&text::FLOOD, who.subject(), metered.to_ms)
         .measured(value, threshold, unit)
-        .over(
-            state.cold.window_ms.max(metered.from_ms.saturating_sub(WINDOW_MS)),
-            metered.to_ms,
-            state.messages as u64,
-        )
+        .over(state.cold.window_ms, metered.to_ms, state.messages as u64)
         .severity(severity)
         .with("messages", state.messages, "messages")
         .with("bytes", state.bytes, "bytes")
@@ -191,7 +187,7 @@ fn judge_undeliverable(
     let worst = metered.topics.iter().max_by_key(|topic| topic.undelivered);
     let verdict = Raise::of(&text::UNDELIVERABLE, who.subject(), at_ms)
         .measured(value, threshold, "messages/min")
-        .over(at_ms.saturating_sub(60_000), at_ms, value as u64)
+        .over(at_ms.saturating_sub(60_000).max(state.cold.active_ms), at_ms, value as u64)
         .usual(usual)
         .with("messages", state.recent, "messages/min")
         .says(format!("{name} sends about {value:.0} messages a minute that no subscription matches"));
