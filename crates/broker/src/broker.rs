@@ -421,11 +421,14 @@ impl Broker {
         Some(&self.sessions.get(self.session_of(link)?)?.who)
     }
 
-    /// Messages of a link that are not acknowledged yet: sent to the client, or QoS 1 and received from it.
+    /// Messages of a link that are under way: sent to the client and not acknowledged, or received from it and not yet
+    /// acknowledged or, of QoS 2, released.
     pub fn unsettled(&self, link: LinkId) -> usize {
         let session = self.session_of(link).and_then(|index| self.sessions.get(index));
-        let link = session.and_then(|session| session.link.as_deref());
-        link.map_or(0, |link| usize::from(link.unacked) + usize::from(link.qos1_pending))
+        session.map_or(0, |session| {
+            let on_link = |link: &Link| usize::from(link.unacked) + link.pending.len();
+            session.received.len() + session.link.as_deref().map_or(0, on_link)
+        })
     }
 
     /// All live links.

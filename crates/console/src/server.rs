@@ -49,6 +49,7 @@ impl Place {
             return None;
         }
         all.insert(address, of_address + 1);
+        state.control.lane_joined(address);
         state.lane.counters.connections.fetch_add(1, Ordering::Relaxed);
         Some(Place { state: state.clone(), counts: Arc::clone(counts), address })
     }
@@ -63,6 +64,7 @@ impl Drop for Place {
                 all.remove(&self.address);
             }
         }
+        self.state.control.lane_left(self.address);
         self.state.lane.counters.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -66,8 +66,10 @@ events! {
     Stopped = "node.stopped", Info { sessions: u64, }
     /// The node was stopped by an order, in stages; this is what it was by then. It does not serve until it is released.
     Fenced = "node.fenced", Warn {
-        order: u64, config_sha256: String, sessions: u64, retained: u64, record_sequence: Option<u64>,
+        order: u64, by: String, approved_by: String, why: String, config_sha256: String, sessions: u64, retained: u64, record_sequence: Option<u64>,
     }
+    /// What an earlier run of the node had the firewall drop, and no order wants any more, was taken out of it.
+    FirewallStraysRemoved = "firewall.strays_removed", Warn { networks: String, error: Option<String>, }
     /// A node that was stopped by an order serves again.
     Released = "node.released", Warn { why: String, state: String, }
     /// A failure inside the node was contained to one connection.

@@ -4,7 +4,7 @@ use crate::config::{Config, Diagnostic, LogFormat};
 use crate::control::record;
 use crate::control::{
     Control, Detection, Devices, Inner, Keys, KeysThread, Loading, Records, RecordsThread, Tree, WATCH_REST,
-    WatchQueue, WatchThread, cached_lists, refuse_if_fenced,
+    WatchQueue, WatchThread, cached_lists, refuse_if_fenced, seal,
 };
 use crate::error::Error;
 use crate::hashpool::HashPool;
@@ -347,6 +347,11 @@ impl Node {
         self.control.0.sink.flush_record(self.control.now().wall_ms, true);
         if let Some(Err(error)) = self.recording.map(Recording::close) {
             self.control.emit(Event::RecordFailed { error: error.to_string(), refusing: true });
+        }
+        if self.control.0.fence.is_stopping()
+            && let Err(error) = seal(&self.control.config())
+        {
+            self.control.emit(Event::InternalError { what: error.to_string(), address: None });
         }
         self.log.stop();
         self.storage.remove_if_temporary();

@@ -130,6 +130,9 @@ pub(crate) fn needs_restart(old: &Config, new: &Config) -> Option<String> {
     if old.sandbox != new.sandbox {
         return Some("`[sandbox]` has changed; restart to apply it".into());
     }
+    if old.firewall != new.firewall {
+        return Some("`[firewall]` has changed; restart to apply it".into());
+    }
     // Which topics are recorded may change; how the record is kept may not.
     let kept = |config: &Config| RecordConfig { topics: Vec::new(), ..config.record.clone() };
     if kept(old) != kept(new) {

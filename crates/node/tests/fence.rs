@@ -3,7 +3,7 @@
 mod support;
 
 use ravelin_mqtt::{QoS, Version};
-use ravelin_node::control::FENCED_FILE;
+use ravelin_node::control::{FENCED_FILE, StopReason};
 use ravelin_node::{Caught, Error, Node, config::Config};
 use ravelin_respond::Action;
 use std::io::Read;
@@ -94,7 +94,12 @@ fn a_node_that_is_stopped_for_good_keeps_what_it_acknowledged_and_waits_to_be_re
     let served = std::thread::spawn(move || ravelin_node::run(running, caught, move || Ok(same.clone())));
     // Whoever runs the node takes its orders a moment after it was started.
     wait_until(|| control.is_attended(), || "nobody runs the node".into());
-    let effect = control.blocking_fence(9, &Action::StopNode {}, None).unwrap();
+    let reason = StopReason {
+        by: "anna".into(),
+        approved_by: vec!["bert".into(), "cleo".into()],
+        why: "compromised".into(),
+    };
+    let effect = control.blocking_stop_node(9, &reason).unwrap();
     assert!(effect.contains("sessions") && !control.status().ready, "{effect}");
     served.join().unwrap().unwrap();
     log.wait_for(&["node.fenced", "order=9"]);
@@ -102,6 +107,12 @@ fn a_node_that_is_stopped_for_good_keeps_what_it_acknowledged_and_waits_to_be_re
     let mark = data.join(FENCED_FILE);
     let state = std::fs::read_to_string(&mark).unwrap();
     assert!(state.contains("\"order\":9") && state.contains(&config().sha256()), "{state}");
+    // Signed: the record's head, after its last entry, and what it says of the stop.
+    let (first, head) = state.split_once('\n').unwrap();
+    let head = ravelin_audit::Head::parse(head, "head").unwrap();
+    let told: serde_json::Value = serde_json::from_str(first).unwrap();
+    assert_eq!(told["approved_by"], serde_json::json!(["bert", "cleo"]));
+    assert!(head.checkpoint.closed && Some(head.checkpoint.sequence) > told["record_sequence"].as_u64());
     let Err(Error::Fenced { .. }) = Node::start(config()) else {
         panic!("it serves although nobody released it")
     };

@@ -6,6 +6,7 @@ use crate::problem::Problem;
 use crate::state::aside;
 use axum::extract::State;
 use ravelin_node::control::Control;
+use ravelin_node::firewall::Dropped;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -43,6 +44,10 @@ pub struct BlockedNetwork {
     pub network: String,
     /// For how many more seconds; null: until it is taken back.
     pub seconds: Option<u32>,
+    /// Packets of it that were dropped.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
 }
 
 /// What the firewall drops, and how much it has dropped.
@@ -51,10 +56,10 @@ pub struct BlockedNetwork {
 async fn show(State(control): State<Control>) -> Result<Json<FirewallStatus>, Problem> {
     // The agent runs a program to answer.
     let view = aside(move || control.firewall()).await?;
-    let blocked = view
-        .blocked
-        .iter()
-        .map(|one| BlockedNetwork { network: one.network.to_string(), seconds: one.seconds });
+    let blocked = view.blocked.iter().map(|one| {
+        let Dropped { network, seconds, packets, bytes } = *one;
+        BlockedNetwork { network: network.to_string(), seconds, packets, bytes }
+    });
     Ok(Json(FirewallStatus {
         state: view.state.into(),
         why: view.why,

@@ -25,11 +25,13 @@ async fn alive() -> &'static str {
     responses((status = 200, description = "It does.", body = String, content_type = "text/plain"),
         (status = 503, description = "It does not.", body = String, content_type = "text/plain")))]
 async fn ready(State(state): State<ApiState>) -> Response {
-    let ready = state.control.status().ready && !state.lane.draining.load(Ordering::Relaxed);
+    let status = state.control.status();
+    let ready = status.ready && !state.lane.draining.load(Ordering::Relaxed);
     if ready {
         return "ready\n".into_response();
     }
-    let mut response = (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response();
+    let word = if status.draining { "draining\n" } else { "not ready\n" };
+    let mut response = (StatusCode::SERVICE_UNAVAILABLE, word).into_response();
     response.extensions_mut().insert(AnswersItself);
     response
 }

@@ -33,14 +33,14 @@ impl Default for FirewallConfig {
     }
 }
 
-/// A name that nftables can have as it is.
+/// A name of a table that is ours.
 struct TableName(String);
 
 impl Typed for TableName {
     fn read(value: &DeValue<'_>) -> Result<TableName, String> {
         let name = String::read(value)?;
         if !is_table_name(&name) {
-            return Err("a letter, then letters, digits and `_`, at most 31".into());
+            return Err("`ravelin`, then letters, digits and `_`, at most 31 in all".into());
         }
         Ok(TableName(name))
     }

@@ -35,8 +35,8 @@ pub use detect::{DetectFailure, DetectFigures};
 pub(crate) use directory::Held;
 pub use directory::{DirectoryFailure, Ends};
 pub use drill::{Drill, DrillFailure, PREFIX as DRILL_PREFIX};
-pub(crate) use fence::refuse_if_fenced;
-pub use fence::{FENCED_FILE, FenceFailure};
+pub use fence::{FENCED_FILE, FenceFailure, StopReason};
+pub(crate) use fence::{refuse_if_fenced, seal};
 pub use inventory::{Arrival, Handshake, InventoryFailure};
 pub use keys::{CaStatus, CertificateDone, IssuedCertificate, KeysFailure, RevokeDone, Sessions};
 pub use outward::{DestinationView, OutwardFailure};
@@ -125,6 +125,8 @@ pub struct Status {
     pub shards: usize,
     /// Whether it serves and its store works.
     pub ready: bool,
+    /// Whether it is being stopped in stages.
+    pub draining: bool,
     /// Name, transport and address of each listener.
     pub listeners: Vec<(String, &'static str, SocketAddr)>,
 }
@@ -190,6 +192,7 @@ impl Control {
             ready: !self.0.records.has_failed()
                 && !self.0.fence.is_stopping()
                 && self.0.mailboxes.iter().all(|mailbox| !mailbox.is_closed()),
+            draining: self.0.fence.is_stopping(),
             listeners: listeners
                 .map(|(listener, address)| (listener.name.clone(), listener.transport.name(), *address))
                 .collect(),

@@ -303,6 +303,9 @@ fn is_of_the_node(event: &Event) -> bool {
             | Event::StoreKeyRotated { .. }
             | Event::StoreDamaged { .. }
             | Event::RecordDamaged { .. }
+            | Event::Fenced { .. }
+            | Event::Released { .. }
+            | Event::FirewallStraysRemoved { .. }
     )
 }
 

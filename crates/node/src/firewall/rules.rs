@@ -2,6 +2,7 @@
 
 use crate::config::Network;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Networks that are blocked at once.
@@ -10,6 +11,18 @@ pub(crate) const BLOCKED_MAX: usize = 4096;
 pub(crate) const PORTS_MAX: usize = 256;
 /// The counter of what was dropped.
 pub(crate) const COUNTER: &str = "dropped";
+
+/// What Ravelin's tables are called, or begin with.
+const NAME: &str = "ravelin";
+
+/// Packets and bytes that were dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
 
 /// A network that is blocked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,8 +61,8 @@ pub(crate) fn table(name: &str, ports: &[u16]) -> String {
         "table inet {name} {{\n\
          \tcomment \"Ravelin owns this table\"\n\
          \tcounter {COUNTER} {{ }}\n\
-         \tset blocked4 {{ type ipv4_addr; flags interval, timeout; }}\n\
-         \tset blocked6 {{ type ipv6_addr; flags interval, timeout; }}\n\
+         \tset blocked4 {{ type ipv4_addr; flags interval, timeout; counter; }}\n\
+         \tset blocked6 {{ type ipv6_addr; flags interval, timeout; counter; }}\n\
          \tchain input {{\n\
          \t\ttype filter hook input priority -10; policy accept;\n\
          \t\ttcp dport {{ {ports} }} ip saddr @blocked4 counter name {COUNTER} drop\n\
@@ -59,12 +72,12 @@ pub(crate) fn table(name: &str, ports: &[u16]) -> String {
     text
 }
 
-/// Writes both sets again, in one transaction.
-pub(crate) fn elements(name: &str, blocked: &[Blocked]) -> String {
+/// Writes both sets again, in one transaction. `counted`: what was dropped of networks that were in them, which counts on.
+pub(crate) fn elements(name: &str, blocked: &[Blocked], counted: &BTreeMap<Network, Hits>) -> String {
     let mut text = format!("flush set inet {name} blocked4\nflush set inet {name} blocked6\n");
     for (set, is_v4) in [("blocked4", true), ("blocked6", false)] {
         let of_family = blocked.iter().filter(|one| one.network.address().is_ipv4() == is_v4);
-        let elements: Vec<String> = of_family.map(element).collect();
+        let elements: Vec<String> = of_family.map(|one| element(one, counted)).collect();
         if !elements.is_empty() {
             let _ = writeln!(text, "add element inet {name} {set} {{ {} }}", elements.join(", "));
         }
@@ -72,20 +85,22 @@ pub(crate) fn elements(name: &str, blocked: &[Blocked]) -> String {
     text
 }
 
-fn element(blocked: &Blocked) -> String {
+fn element(blocked: &Blocked, counted: &BTreeMap<Network, Hits>) -> String {
     let network = blocked.network.to_canonical();
-    let (address, prefix) = (network.address(), network.prefix());
-    match blocked.seconds {
-        Some(seconds) => format!("{address}/{prefix} timeout {}s", seconds.max(1)),
-        None => format!("{address}/{prefix}"),
+    let mut text = network.to_string();
+    if let Some(Hits { packets, bytes }) = counted.get(&network) {
+        let _ = write!(text, " counter packets {packets} bytes {bytes}");
     }
+    if let Some(seconds) = blocked.seconds {
+        let _ = write!(text, " timeout {}s", seconds.max(1));
+    }
+    text
 }
 
-/// Whether a table can be called so: a letter, then letters, digits and `_`, at most 31.
+/// Whether a table of Ravelin's can be called so: `ravelin`, then letters, digits and `_`, at most 31 in all. The table is
+/// replaced at the start: it must not be another program's.
 pub(crate) fn is_table_name(name: &str) -> bool {
-    name.len() <= 31
-        && name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    name.len() <= 31 && name.starts_with(NAME) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]
@@ -117,7 +132,7 @@ mod tests {
     #[test]
     fn the_text_names_one_table_only() {
         let all = [blocked("192.0.2.7/32", 60), blocked("2001:db8::/64", None)];
-        let text = table("ravelin", &[8883, 8885]) + &elements("ravelin", &all);
+        let text = table("ravelin", &[8883, 8885]) + &elements("ravelin", &all, &BTreeMap::new());
         assert!(text.contains("tcp dport { 8883, 8885 } ip saddr @blocked4"), "{text}");
         assert!(text.contains("blocked4 { 192.0.2.7/32 timeout 60s }"), "{text}");
         assert!(text.contains("blocked6 { 2001:db8::/64 }"), "{text}");
@@ -130,7 +145,8 @@ mod tests {
     #[test]
     fn names_of_tables_are_words() {
         assert!(is_table_name("ravelin_plant1"));
-        for bad in ["", "1a", "a b", "a;flush ruleset", "a\n", "a-b", &"a".repeat(32)] {
+        let long = format!("ravelin{}", "a".repeat(25));
+        for bad in ["", "filter", "ravelin b", "ravelin;flush ruleset", "ravelin\n", "ravelin-b", &long] {
             assert!(!is_table_name(bad), "{bad:?}");
         }
     }

@@ -28,6 +28,8 @@ const SYSTEM: [&str; 14] = [
     "/proc/meminfo",
     "/sys/fs/cgroup",
 ];
+/// Where programs and their libraries are.
+const PROGRAMS: [&str; 5] = ["/usr", "/bin", "/sbin", "/lib", "/lib64"];
 const DEVICES: [&str; 2] = ["/dev/null", "/dev/urandom"];
 
 /// Restricts this thread, and those that it starts. `Ok(false)`: the kernel has only a part of it.
@@ -64,6 +66,31 @@ pub(super) fn restrict(config: &Config) -> Result<bool, String> {
         RulesetStatus::PartiallyEnforced => Ok(false),
         RulesetStatus::NotEnforced => Err("the kernel does not have it".into()),
     }
+}
+
+/// For the firewall's agent: programs, and what they read of the system.
+pub(super) fn restrict_to_programs(nft: &Path) -> Result<(), String> {
+    let told = |error: landlock::RulesetError| error.to_string();
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(NEWEST))
+        .map_err(told)?
+        .scope(Scope::Signal)
+        .map_err(told)?
+        .create()
+        .map_err(told)?;
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    for path in PROGRAMS.map(Path::new) {
+        rules = allow(rules, path, read | AccessFs::Execute)?;
+    }
+    rules = allow(rules, nft, read | AccessFs::Execute)?;
+    for path in ["/etc", "/proc"].map(Path::new) {
+        rules = allow(rules, path, read)?;
+    }
+    for path in DEVICES.map(Path::new) {
+        rules = allow(rules, path, AccessFs::ReadFile | AccessFs::WriteFile)?;
+    }
+    rules.restrict_self().map(|_| ()).map_err(told)
 }
 
 /// What does not exist cannot be allowed, and need not be.

@@ -13,6 +13,7 @@ use crate::config::{Config, SandboxMode};
 use crate::error::Error;
 use ravelin_event::Event;
 use rustix::thread::{CapabilitySet, CapabilitySets};
+use std::path::Path;
 
 /// A sandbox that is half closed.
 pub struct Sandbox {
@@ -28,13 +29,14 @@ impl Sandbox {
         let mut sandbox = Sandbox { mode, applied: Vec::new(), missing: Vec::new() };
         let ports = config.listeners.iter().map(|listener| listener.address.port());
         let low = ports.into_iter().any(|port| (1..1024).contains(&port));
+        let keep = if low { CapabilitySet::NET_BIND_SERVICE } else { CapabilitySet::empty() };
         if let Some(name) = &config.sandbox.user {
-            sandbox.note("user", user::become_user(name, low).map(|()| true))?;
+            sandbox.note("user", user::become_user(name, keep).map(|()| true))?;
         }
         if mode == SandboxMode::Off {
             return Ok(sandbox);
         }
-        sandbox.note("capabilities", drop_capabilities(low).map(|()| true))?;
+        sandbox.note("capabilities", drop_capabilities(keep, false).map(|()| true))?;
         sandbox.note("no_new_privs", no_new_privs())?;
         sandbox.note("landlock", files::restrict(config))?;
         Ok(sandbox)
@@ -75,19 +77,37 @@ impl Sandbox {
     }
 }
 
-/// `low`: a port below 1024 is still to be opened. Whoever opens it needs a capability, which is of no use once no call that
-/// listens is allowed any more.
-fn drop_capabilities(low: bool) -> Result<(), String> {
+/// Becomes what the firewall's agent is: another user, if one is named, with CAP_NET_ADMIN and nothing else, which what it
+/// runs inherits; with landlock, it may read and run the system's programs and `nft`, and write nothing.
+pub(crate) fn confine_agent(user: Option<&str>, nft: &Path) -> Result<(), String> {
+    let keep = CapabilitySet::NET_ADMIN;
+    let held = rustix::thread::capabilities(None).map_err(|error| error.to_string())?;
+    if !held.permitted.contains(keep) {
+        return Err("the node was started without the right to change the firewall (CAP_NET_ADMIN)".into());
+    }
+    if let Some(name) = user {
+        user::become_user(name, keep)?;
+    }
+    drop_capabilities(keep, true)?;
+    no_new_privs()?;
+    // A kernel without landlock, or with a part of it, is told of by the node, which needs it more.
+    let _ = files::restrict_to_programs(nft);
+    Ok(())
+}
+
+/// Keeps of what is held only `keep` (a port below 1024 is still to be opened: whoever opens it needs a capability, which is
+/// of no use once no call that listens is allowed any more). `inherited`: also what the process runs has it.
+fn drop_capabilities(keep: CapabilitySet, inherited: bool) -> Result<(), String> {
     let told = |error: rustix::io::Errno| error.to_string();
     let held = rustix::thread::capabilities(None).map_err(told)?;
-    let keep = match low {
-        true => held.permitted & CapabilitySet::NET_BIND_SERVICE,
-        false => CapabilitySet::empty(),
-    };
+    let keep = held.permitted & keep;
     // Only whoever may take capabilities out of the bounding set need do so.
     if held.effective.contains(CapabilitySet::SETPCAP) {
         for number in 0..64 {
             let one = CapabilitySet::from_bits_retain(1 << number);
+            if inherited && keep.contains(one) {
+                continue;
+            }
             match rustix::thread::remove_capability_from_bounding_set(one) {
                 Ok(()) => {}
                 // The kernel has no more.
@@ -96,8 +116,13 @@ fn drop_capabilities(low: bool) -> Result<(), String> {
             }
         }
     }
-    let sets = CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() };
-    rustix::thread::set_capabilities(None, sets).map_err(told)
+    let inheritable = if inherited { keep } else { CapabilitySet::empty() };
+    let sets = CapabilitySets { effective: keep, permitted: keep, inheritable };
+    rustix::thread::set_capabilities(None, sets).map_err(told)?;
+    for one in inheritable.iter() {
+        rustix::thread::configure_capability_in_ambient_set(one, true).map_err(told)?;
+    }
+    Ok(())
 }
 
 fn no_new_privs() -> Result<bool, String> {

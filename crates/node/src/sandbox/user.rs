@@ -3,8 +3,8 @@
 use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-/// Becomes the user `name` (a name, or `uid:gid`). `low`: a port below 1024 is still to be opened.
-pub(super) fn become_user(name: &str, low: bool) -> Result<(), String> {
+/// Becomes the user `name` (a name, or `uid:gid`). `keep`: what it still needs of root's rights.
+pub(super) fn become_user(name: &str, keep: CapabilitySet) -> Result<(), String> {
     let (uid, gid) = find(name)?;
     let own = rustix::process::getuid();
     if own == uid && rustix::process::getgid() == gid {
@@ -14,15 +14,16 @@ pub(super) fn become_user(name: &str, low: bool) -> Result<(), String> {
         return Err(format!("only root can become {name}"));
     }
     let told = |what: &'static str| move |error: rustix::io::Errno| format!("failed to {what}: {error}");
-    if low {
+    if !keep.is_empty() {
         rustix::thread::set_keep_capabilities(true).map_err(told("keep a capability"))?;
     }
     rustix::thread::set_thread_groups(&[gid]).map_err(told("leave the groups of root"))?;
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(told("become the group"))?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(told("become the user"))?;
-    if low {
+    if !keep.is_empty() {
         rustix::thread::set_keep_capabilities(false).map_err(told("keep no more capabilities"))?;
-        let keep = CapabilitySet::NET_BIND_SERVICE;
+        let held = rustix::thread::capabilities(None).map_err(told("read the capabilities"))?;
+        let keep = held.permitted & keep;
         let sets = CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() };
         rustix::thread::set_capabilities(None, sets).map_err(told("keep a capability"))?;
     }

@@ -9,6 +9,7 @@ use crate::ws::WebSocket;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Token};
 use ravelin_event::{Event, Refusal};
+use ravelin_mqtt::ReasonCode;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
@@ -202,6 +203,10 @@ impl Shard {
         if !self.register(key) {
             self.remove(key);
             return;
+        }
+        // Its listener was closed while it was on its way.
+        if self.is_closed(moved.entrance) {
+            return self.refuse_pending(key, Refusal::ShuttingDown, ReasonCode::SERVER_SHUTTING_DOWN);
         }
         self.enter(key);
         // What arrived while it was on its way may have raised its event on the old shard.

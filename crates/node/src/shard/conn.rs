@@ -73,6 +73,8 @@ pub(crate) struct Flags {
     pub priced: bool,
     /// On the list of those to write in this turn.
     pub dirty: bool,
+    /// It is to end: what it publishes from now on is left unread, and so not acknowledged.
+    pub draining: bool,
     /// Its session lives on another shard, to which it is to be moved.
     pub moving: bool,
 }

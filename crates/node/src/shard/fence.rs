@@ -17,12 +17,26 @@ impl ShardView<'_> {
         }
     }
 
-    /// Messages of these listeners' clients that are not acknowledged yet, by them or by us.
-    pub(crate) fn unsettled(&mut self, is_meant: &impl Fn(u16) -> bool) -> usize {
-        let shard = &*self.shard;
-        let links = shard.conns.keys().filter_map(|key| shard.conns.get(key));
-        let links = links.filter(|conn| is_meant(conn.entrance)).filter_map(|conn| conn.link());
-        links.map(|link| shard.broker.unsettled(link)).sum()
+    /// From now on nothing is taken of what these listeners' clients publish; those of classes that are never cut off only if it
+    /// is their turn. Returns how many of their messages are not acknowledged yet, by them or by us.
+    pub(crate) fn drain_listeners(&mut self, is_meant: &impl Fn(u16) -> bool, never_cut: bool) -> usize {
+        let shard = &mut *self.shard;
+        let keys: Vec<Key> = shard.conns.keys().collect();
+        let mut unsettled = 0;
+        for key in keys {
+            let Some(conn) = shard.conns.get_mut(key).filter(|conn| is_meant(conn.entrance)) else {
+                continue;
+            };
+            let Some(link) = conn.link() else { continue };
+            let class = shard.broker.principal(link).and_then(|principal| principal.class.as_deref());
+            let class = class.and_then(|name| shard.policy.programme.directory.class(name));
+            if class.is_some_and(|class| class.never_cut) <= never_cut {
+                conn.flags.draining = true;
+                shard.draining = true;
+                unsettled += shard.broker.unsettled(link);
+            }
+        }
+        unsettled
     }
 
     /// Ends these listeners' connections; those of classes that are never cut off only if it is their turn. How many.
@@ -42,6 +56,15 @@ impl ShardView<'_> {
 }
 
 impl Shard {
+    pub(super) fn is_closed(&self, listener: u16) -> bool {
+        self.bound.iter().any(|bound| bound.entrance == listener && bound.closed)
+    }
+
+    #[cold]
+    pub(super) fn is_draining(&self, key: Key) -> bool {
+        self.conns.get(key).is_some_and(|conn| conn.flags.draining)
+    }
+
     /// Whoever has not logged in yet at a listener that is closed does not come further.
     fn refuse_unauthenticated(&mut self, listener: u16) {
         let keys: Vec<Key> = self.conns.keys().collect();

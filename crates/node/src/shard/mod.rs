@@ -202,6 +202,8 @@ pub(crate) struct Shard {
     next_harvest_ms: u64,
     /// Deadlines are not enforced before.
     patient_until_ms: u64,
+    /// Some connections are to end once what is under way is done.
+    draining: bool,
     stopping: bool,
 }
 

@@ -398,6 +398,10 @@ impl Shard {
 
     #[inline]
     fn frame(&mut self, key: Key, link: LinkId, first: u8, body: &[u8]) {
+        // What is not acknowledged is sent again, to whoever serves the client next.
+        if self.draining && first >> 4 == 3 && self.is_draining(key) {
+            return;
+        }
         if first == SUBSCRIBE && self.meter.is_some() && !self.may_subscribe(key, link) {
             return;
         }

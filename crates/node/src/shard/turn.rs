@@ -114,6 +114,7 @@ pub(crate) fn run(seed: Seed, restored: &SyncSender<RestoreSummary>) -> io::Resu
         next_tick_ms: 0,
         next_harvest_ms: 0,
         patient_until_ms: 0,
+        draining: false,
         stopping: false,
     };
     // Whoever's rights went while the node was stopped has none now.

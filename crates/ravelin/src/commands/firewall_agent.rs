@@ -1,5 +1,7 @@
 //! The agent that `serve` starts where `[firewall]` is enabled. Nobody calls it by hand.
 
+use ravelin_node::config::Network;
+use ravelin_node::firewall::{Duties, serve_agent};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,6 +15,12 @@ pub struct Args {
     /// The program
     #[arg(long)]
     nft: PathBuf,
+    /// A network that is never dropped
+    #[arg(long, value_parser = network)]
+    never: Vec<Network>,
+    /// The user to become
+    #[arg(long)]
+    user: Option<String>,
     /// Leave the table when the node has ended
     #[arg(long)]
     leave: bool,
@@ -20,6 +28,11 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    ravelin_node::firewall::serve_agent(&args.table, &args.nft, args.leave)?;
+    let Args { table, nft, never, user, leave } = args;
+    serve_agent(&Duties { table, nft, leave, never, user })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    text.parse().map_err(|()| format!("{text:?} is not a network"))
 }

@@ -6,7 +6,6 @@ use crate::control::Actor;
 use crate::error::Error;
 use aws_lc_rs::digest::{SHA256, digest};
 use ravelin_event::Event;
-use ravelin_respond::{Action, Direction, Frozen, Retained};
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -14,33 +13,40 @@ use std::sync::atomic::Ordering;
 /// In the data directory: the node was stopped by an order, and does not serve until it is released.
 pub const FENCED_FILE: &str = "fenced.json";
 
+/// Who stops a node, and why: it goes into the record and into what the node leaves behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StopReason {
+    /// Who ordered it.
+    pub by: String,
+    /// Who approved it.
+    pub approved_by: Vec<String>,
+    /// Why.
+    pub why: String,
+}
+
 impl Control {
-    /// Stops the node in stages: no new connections; no new messages; acknowledgements that are under way; the clients, those of classes that
-    /// are never cut off last; then what the node is by then is written down, and it stops as it always does, by which store
+    /// Stops the node in stages: no new connections; no new messages of those who are next; what is under way with them; they themselves,
+    /// those of classes that are never cut off last; then what the node is by then is written down, and it stops as it always does, by which store
     /// and record are synced and the record is signed. What was written down is an event of that record as well.
-    pub(super) fn fence_node(&self, order: u64) -> Result<String, FenceFailure> {
+    pub fn blocking_stop_node(&self, order: u64, reason: &StopReason) -> Result<String, FenceFailure> {
         self.0.fence.stopping.store(true, Ordering::Relaxed);
-        let result = self.try_fence_node(order);
+        let result = self.try_stop_node(order, reason);
         if result.is_err() {
             self.0.fence.stopping.store(false, Ordering::Relaxed);
         }
         result
     }
 
-    fn try_fence_node(&self, order: u64) -> Result<String, FenceFailure> {
+    fn try_stop_node(&self, order: u64, reason: &StopReason) -> Result<String, FenceFailure> {
+        if !self.is_attended() {
+            let what = "the node does not run as a service that could be stopped";
+            return Err(FenceFailure::Invalid(what.into()));
+        }
         let config = self.config();
         for index in 0..config.listeners.len() {
             let index = u16::try_from(index).unwrap_or(u16::MAX);
             self.blocking_ask_all(move |view| view.close_listener(index, true))?;
         }
-        // Nobody publishes any more; what was taken before is acknowledged. With the node, this ends.
-        let freeze = Action::Freeze {
-            filter: "#".into(),
-            messages: Frozen::Drop,
-            direction: Direction::Publish,
-            retained: Retained::Serve,
-        };
-        self.blocking_restrict(order, &freeze).map_err(|error| FenceFailure::Invalid(error.to_string()))?;
         let ended = self.drain(|_| true, "the node is stopped by an order")?;
         let (sessions, retained) = self.counts()?;
         let sha256 = config.sha256();
@@ -48,7 +54,7 @@ impl Control {
         let sequence = record.as_ref().map(|record| record.sequence);
         if let Some(path) = fenced_file(&config) {
             let state = json!({
-                "order": order, "at_ms": self.now().wall_ms, "node": config.node.name, "config_sha256": sha256,
+                "order": order, "by": reason.by, "approved_by": reason.approved_by, "why": reason.why, "at_ms": self.now().wall_ms, "node": config.node.name, "config_sha256": sha256,
                 "sessions": sessions, "retained": retained, "record_sequence": sequence,
             });
             let failed = |error: ravelin_protect::Error| FenceFailure::State {
@@ -59,6 +65,9 @@ impl Control {
         }
         self.emit(Event::Fenced {
             order,
+            by: reason.by.clone(),
+            approved_by: reason.approved_by.join(", "),
+            why: reason.why.clone(),
             config_sha256: sha256,
             sessions,
             retained,
@@ -86,13 +95,25 @@ fn fenced_file(config: &Config) -> Option<PathBuf> {
     config.node.data.as_ref().map(|data| data.join(FENCED_FILE))
 }
 
+/// Puts the record's signed head, which covers the event `node.fenced`, below the state of a node that an order has stopped. Called once
+/// the record has closed.
+pub(crate) fn seal(config: &Config) -> Result<(), FenceFailure> {
+    let (Some(path), Some(record)) = (fenced_file(config), config.record_directory()) else { return Ok(()) };
+    let failed = |error: String| FenceFailure::State { path: path.display().to_string(), error };
+    let head = std::fs::read_to_string(record.join("HEAD")).map_err(|error| failed(error.to_string()))?;
+    let state = std::fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
+    let text = format!("{}\n{}\n", state.trim_end(), head.trim_end());
+    ravelin_protect::file::replace(&path, text.as_bytes()).map_err(|error| failed(error.to_string()))
+}
+
 /// Whether the node was stopped by an order that nobody has released it from.
 pub(crate) fn refuse_if_fenced(config: &Config) -> Result<(), Error> {
     match fenced_file(config).filter(|path| path.exists()) {
         None => Ok(()),
         Some(path) => {
             let state = std::fs::read_to_string(&path).unwrap_or_default();
-            Err(Error::Fenced { path, state: state.trim().into() })
+            let state = state.lines().next().unwrap_or_default().into();
+            Err(Error::Fenced { path, state })
         }
     }
 }

@@ -19,9 +19,9 @@ pub fn run(ctl: &Ctl) -> Result<(), ClientError> {
         let row = |one: &BlockedNetwork| {
             let left =
                 one.seconds.map_or_else(|| "until taken back".into(), |seconds| format!("{seconds} s"));
-            [one.network.clone(), left]
+            [one.network.clone(), left, one.packets.to_string()]
         };
-        format!("{table}{}", Table::new(&["BLOCKED", "FOR"]).with(status.blocked.iter().map(row)))
+        format!("{table}{}", Table::new(&["BLOCKED", "FOR", "PACKETS"]).with(status.blocked.iter().map(row)))
     });
     Ok(())
 }
