@@ -234,6 +234,10 @@ events! {
         client_id: String, identity: Option<String>, from: u8, to: u8, why: String,
     }
 
+    /// A playbook that only observes would have done this, or one that may act cannot.
+    PlaybookObserved = "playbook.observed", Info {
+        playbook: String, alarm: u64, action: &'static str, subject: String, why: String,
+    }
     /// An action waits for approval: a playbook or an operator asked for it.
     ActionProposed = "action.proposed", Warn {
         order: u64, action: &'static str, subject: String, by: String, alarm: Option<u64>, approvals: u8, why: String,

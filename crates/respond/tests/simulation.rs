@@ -1,0 +1,380 @@
+//! Random people, alarms, failures and restarts against a model of the world: nothing is in force without an order that owns it,
+//! everything ends, what was there before comes back, and nobody is two people.
+
+use ravelin_event::{Alarm, Notice, Severity, Subject, Verification};
+use ravelin_respond::*;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// xorshift64*: the same seed, the same run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
+    }
+}
+
+/// What is in force: by the text of the action, who owns it (an order, or 0 for what somebody did by hand).
+#[derive(Default)]
+struct World {
+    in_force: BTreeMap<String, u64>,
+    /// Actions that were carried out, by order: never one without approvals.
+    done: BTreeSet<u64>,
+}
+
+/// Whether it is still so after a restart, as a ban is; the others are put into force again.
+fn is_kept(action: &str) -> bool {
+    action.starts_with("ban") || action.starts_with("revoke")
+}
+
+impl World {
+    fn carry_out(&mut self, job: &Job, at_ms: u64, fails: bool) -> Outcome {
+        match job {
+            Job::Do { .. } if fails => Outcome::Failed("on purpose".into()),
+            Job::Undo { .. } if fails => Outcome::NotUndone("on purpose".into()),
+            Job::Do { order, action, prior, .. } => {
+                self.done.insert(*order);
+                if action.has_undo() {
+                    let before = self.in_force.insert(action.to_string(), *order);
+                    assert!(before != Some(0) || prior.is_some(), "{action}: nobody knows what was there");
+                    assert!(
+                        before.is_none_or(|owner| owner == 0 || owner == *order),
+                        "{action} of order {order} was in force by {before:?}"
+                    );
+                }
+                let (effect, warning) = ("met".into(), None);
+                Outcome::Done { effective_ms: at_ms, took_us: 7, effect, warning }
+            }
+            Job::Undo { order, action, prior, .. } => {
+                let name = action.to_string();
+                if self.in_force.get(&name) == Some(order) {
+                    match prior {
+                        Some(_) => self.in_force.insert(name, 0),
+                        None => self.in_force.remove(&name),
+                    };
+                }
+                Outcome::Undone
+            }
+        }
+    }
+}
+
+struct Run {
+    seed: u64,
+    dice: Dice,
+    at_ms: u64,
+    desk: Desk,
+    world: World,
+    store: BTreeMap<String, Vec<u8>>,
+    waiting: VecDeque<Job>,
+    alarms: u64,
+    by_hand: BTreeSet<String>,
+}
+
+fn settings() -> Settings {
+    let limits = Limits { live_max: 40, proposed_max: 12, kept_max: 120, ..Limits::default() };
+    let mut settings = Settings::default();
+    settings.limits = limits;
+    settings
+}
+
+fn playbooks() -> Vec<Playbook> {
+    let one = |name: &str, mode, action| Playbook {
+        name: name.into(),
+        description: "".into(),
+        core: Vec::new(),
+        mode,
+        when: Conditions { detectors: vec![name.into()], ..Conditions::default() },
+        steps: vec![Step { action, time_s: Some(60) }],
+        bound: Bound { clients: 3, within_ms: 60_000, percent: 50 },
+        notify: "".into(),
+    };
+    vec![
+        one("bans", Mode::Automatic, Action::Ban { subject: "client_id:{client_id}".into() }),
+        one("revokes", Mode::Automatic, Action::RevokeCredential { identity: "{client_id}".into() }),
+        one("asks", Mode::Ask, Action::Quarantine { client_id: "{client_id}".into() }),
+        one("observes", Mode::Observe, Action::Disconnect { client_id: "{client_id}".into() }),
+    ]
+}
+
+fn alarm(id: u64, detector: &str, client: &str, at_ms: u64) -> Alarm {
+    Alarm {
+        id,
+        detector: detector.into(),
+        subcategory: "DE.ID-1".into(),
+        technique: None,
+        severity: Severity::High,
+        confidence: 99,
+        subject: Subject::Client(client.into()),
+        client_id: Some(client.into()),
+        identity: None,
+        class: None,
+        address: None,
+        topic: None,
+        first_ms: at_ms.saturating_sub(250),
+        raised_ms: at_ms,
+        last_ms: at_ms,
+        cleared_ms: None,
+        statistic: "".into(),
+        value: 9.0,
+        threshold: 1.0,
+        baseline: None,
+        unit: "".into(),
+        window_ms: 1000,
+        events: 3,
+        counted: Vec::new(),
+        figures: Vec::new(),
+        summary: "a test".into(),
+        false_alarms: "".into(),
+        verification: Verification::Unknown,
+        suppressed: false,
+    }
+}
+
+impl Run {
+    fn new(seed: u64) -> Run {
+        let mut run = Run {
+            seed,
+            dice: Dice(seed | 1),
+            at_ms: 1_000_000,
+            desk: Desk::new(settings(), playbooks()),
+            world: World::default(),
+            store: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            alarms: 0,
+            by_hand: BTreeSet::new(),
+        };
+        for client in 0..2 {
+            let ban = Action::Ban { subject: format!("client_id:c{client}").into() }.to_string();
+            run.by_hand.insert(ban.clone());
+            run.world.in_force.insert(ban, 0);
+        }
+        run
+    }
+
+    fn person(&mut self) -> Person {
+        let (name, role) = [
+            ("vera", Role::Viewer),
+            ("olga", Role::Operator),
+            ("otto", Role::Operator),
+            ("ada", Role::Admin),
+            ("ali", Role::Admin),
+        ][self.dice.roll(5) as usize];
+        Person { name: name.into(), role }
+    }
+
+    fn action(&mut self) -> Action {
+        let client: Arc<str> = format!("c{}", self.dice.roll(4)).into();
+        match self.dice.roll(11) {
+            0 => Action::Disconnect { client_id: client },
+            1 | 2 => Action::Ban { subject: format!("client_id:{client}").into() },
+            3 => Action::Quarantine { client_id: client },
+            4 => Action::RevokeCertificate { certificate: "ab".repeat(32).into() },
+            5 => Action::RevokeCredential { identity: client },
+            6 => Action::Freeze {
+                filter: format!("{client}/#").into(),
+                messages: [Frozen::Drop, Frozen::Hold][self.dice.roll(2) as usize],
+                direction: Direction::Both,
+                retained: Retained::Withhold,
+            },
+            7 => Action::Throttle { client_id: client, messages_per_s: 1 + self.dice.roll(2) as u32 },
+            8 => {
+                let level =
+                    [Posture::Normal, Posture::Elevated, Posture::Lockdown][self.dice.roll(3) as usize];
+                Action::Posture { level }
+            }
+            9 => Action::Firewall { network: "192.0.2.7".into() },
+            _ => Action::StopListener { listener: client },
+        }
+    }
+
+    fn facts(&self, action: &Action) -> Facts {
+        let never = action.to_string().ends_with("c3");
+        Facts { never_cut: never.then(|| "c3".into()).into_iter().collect(), clients: 1, connected: 100 }
+    }
+
+    fn step(&mut self) {
+        self.at_ms += self.dice.roll(4_000);
+        match self.dice.roll(12) {
+            0..=3 => {
+                let (person, action) = (self.person(), self.action());
+                let request = Request {
+                    time_s: (action.has_undo() && self.dice.roll(2) == 0).then(|| 1 + self.dice.roll(120)),
+                    action,
+                    until_lifted: self.dice.roll(8) == 0,
+                    why: "a test\u{7}".into(),
+                    alarm: Some(self.dice.roll(5)),
+                    override_never_cut: self.dice.roll(3) == 0,
+                };
+                let facts = self.facts(&request.action);
+                let _ = self.desk.handle_order(self.at_ms, &person, request, &facts);
+            }
+            4 | 5 => {
+                let (person, id) = (self.person(), self.any());
+                let _ = self.desk.handle_approval(self.at_ms, &person, id);
+            }
+            6 => {
+                let (person, id) = (self.person(), self.any());
+                let _ = self.desk.handle_rejection(self.at_ms, &person, id, "no");
+            }
+            7 => {
+                let (person, id) = (self.person(), self.any());
+                let _ = self.desk.handle_undo(self.at_ms, &person, id, "enough");
+            }
+            8 | 9 => self.raise(),
+            10 => self.desk.handle_tick(self.at_ms),
+            _ if self.dice.roll(6) == 0 => self.restart(),
+            _ => {}
+        }
+        for _ in 0..self.dice.roll(4) {
+            let fails = self.dice.roll(5) == 0;
+            self.work(fails);
+        }
+        self.check();
+    }
+
+    fn any(&mut self) -> u64 {
+        let newest = self.desk.orders().next().map_or(0, |order| order.id);
+        newest.saturating_sub(self.dice.roll(12))
+    }
+
+    fn raise(&mut self) {
+        self.alarms += 1;
+        let name = ["bans", "revokes", "asks", "observes"][self.dice.roll(4) as usize];
+        let alarm = alarm(self.alarms, name, &format!("c{}", self.dice.roll(4)), self.at_ms);
+        for wanted in self.desk.handle_notice(self.at_ms, &Notice::Raised(Arc::new(alarm)), None) {
+            let facts = self.facts(&wanted.action);
+            let never = !facts.never_cut.is_empty();
+            let verdict = self.desk.handle_wanted(self.at_ms, &wanted, &facts);
+            if never && let Verdict::Ordered(id) = verdict {
+                // Only what a person has ordered, with the override, meets it.
+                assert!(self.desk.order(id).unwrap().playbook.is_none(), "{}", self.seed);
+            }
+        }
+    }
+
+    /// Stores what must be, then carries out one job.
+    fn work(&mut self, fails: bool) {
+        self.drain();
+        let Some(mut job) = self.waiting.pop_front() else { return };
+        let id = match &mut job {
+            Job::Do { order, action, prior, .. } => {
+                if self.world.in_force.get(&action.to_string()) == Some(&0) && !fails {
+                    *prior = Some("by hand".into());
+                    self.desk.handle_found(*order, "by hand".into());
+                }
+                *order
+            }
+            Job::Undo { order, .. } => *order,
+        };
+        self.drain();
+        let outcome = self.world.carry_out(&job, self.at_ms, fails);
+        if self.dice.roll(40) == 0 {
+            // It was done, and the node died before it knew.
+            return self.restart();
+        }
+        self.desk.handle_outcome(self.at_ms, id, outcome);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(write) = self.desk.poll_write() {
+            match write.value {
+                Some(value) => self.store.insert(write.key, value),
+                None => self.store.remove(&write.key),
+            };
+        }
+        self.waiting.extend(std::iter::from_fn(|| self.desk.poll_job()));
+        while self.desk.poll_event().is_some() {}
+    }
+
+    fn restart(&mut self) {
+        self.drain();
+        self.waiting.clear();
+        self.world.in_force.retain(|action, _| is_kept(action));
+        self.desk = Desk::new(settings(), playbooks());
+        for (key, value) in &self.store {
+            self.desk.restore(key, value).unwrap();
+        }
+        let mut dumped = BTreeMap::new();
+        self.desk.dump(|key, value| drop(dumped.insert(key.to_owned(), value.to_owned())));
+        assert_eq!(dumped, self.store, "seed {}", self.seed);
+        self.desk.resume(self.at_ms);
+    }
+
+    fn check(&self) {
+        let seed = self.seed;
+        for (action, owner) in &self.world.in_force {
+            let owned = *owner == 0
+                || self
+                    .desk
+                    .order(*owner)
+                    .is_some_and(|order| matches!(order.state, State::Running | State::InForce));
+            assert!(owned, "seed {seed}: {action} belongs to order {owner}, which has ended");
+        }
+        let (mut live, mut proposed) = (0, 0);
+        for order in self.desk.orders() {
+            live += usize::from(order.state.is_live());
+            proposed += usize::from(order.state == State::Proposed);
+            let people: BTreeSet<_> = order.approvals.iter().map(|approval| &approval.by).collect();
+            assert_eq!(people.len(), order.approvals.len(), "seed {seed}: somebody is two people");
+            if self.world.done.contains(&order.id) {
+                assert!(order.missing() == 0, "seed {seed}: {order:?} was not approved");
+                let stop = matches!(order.action, Action::StopListener { .. });
+                assert!(!stop || people.len() >= 2, "seed {seed}: {order:?}");
+                let never = order.action.to_string().ends_with("c3") && order.action.is_against_clients();
+                assert!(!never || order.playbook.is_none() && people.len() >= 2, "seed {seed}: {order:?}");
+            }
+        }
+        assert!(live <= 40 && proposed <= 12, "seed {seed}: {live} live, {proposed} proposed");
+        assert!(self.desk.orders().count() <= 120, "seed {seed}");
+    }
+
+    /// Time goes on, nobody orders anything more, and nothing fails for ever.
+    fn settle(&mut self) {
+        for _ in 0..400 {
+            self.at_ms = self.desk.wake_ms().unwrap_or(self.at_ms).max(self.at_ms) + 1;
+            self.desk.handle_tick(self.at_ms);
+            self.drain();
+            while !self.waiting.is_empty() {
+                self.work(false);
+            }
+            self.check();
+        }
+        let ada = Person { name: "ada".into(), role: Role::Admin };
+        let left: Vec<u64> =
+            self.desk.orders().filter(|order| order.state.is_live()).map(|one| one.id).collect();
+        for id in left {
+            let order = self.desk.order(id).unwrap();
+            assert!(order.until_ms.is_none(), "seed {}: {order:?} does not end", self.seed);
+            self.desk.handle_undo(self.at_ms, &ada, id, "the end").unwrap();
+        }
+        self.drain();
+        while !self.waiting.is_empty() {
+            self.work(false);
+        }
+        // A crash on the way has it done again.
+        self.drain();
+        while !self.waiting.is_empty() {
+            self.work(false);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_in_force_without_an_owner_and_everything_ends() {
+    for seed in 1..=200 {
+        let mut run = Run::new(seed);
+        for _ in 0..300 {
+            run.step();
+        }
+        run.settle();
+        let left: BTreeSet<String> = run.world.in_force.keys().cloned().collect();
+        assert_eq!(left, run.by_hand, "seed {seed}: what was there before, and nothing else");
+        assert!(run.world.in_force.values().all(|owner| *owner == 0), "seed {seed}");
+    }
+}
