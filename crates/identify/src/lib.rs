@@ -41,4 +41,4 @@ pub use lifecycle::{STATES, State};
 pub use network::Network;
 pub use place::{Conduit, Infrastructure, Listener, Places, Position, Site};
 pub use settings::{KeyedBy, Limits, Settings, Thresholds, Unknown};
-pub use topics::Traffic;
+pub use topics::{Traffic, overlaps};

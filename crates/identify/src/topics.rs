@@ -228,7 +228,7 @@ pub(crate) fn covers(wide: &str, narrow: &str) -> bool {
 }
 
 /// Whether some topic is one of both patterns.
-pub(crate) fn overlaps(left: &str, right: &str) -> bool {
+pub fn overlaps(left: &str, right: &str) -> bool {
     let (mut left, mut right) = (left.split('/'), right.split('/'));
     loop {
         match (left.next(), right.next()) {

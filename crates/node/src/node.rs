@@ -3,8 +3,8 @@
 use crate::config::{Config, Diagnostic, LogFormat};
 use crate::control::record;
 use crate::control::{
-    Control, Detection, Devices, Inner, Keys, KeysThread, Loading, Records, RecordsThread, Tree, WATCH_REST,
-    WatchQueue, WatchThread, cached_lists, refuse_if_fenced, seal,
+    Control, Detection, Devices, Inner, Keys, KeysThread, Loading, Records, RecordsThread, Responding, Tree,
+    WATCH_REST, WatchQueue, WatchThread, cached_lists, refuse_if_fenced, seal,
 };
 use crate::error::Error;
 use crate::hashpool::HashPool;
@@ -83,6 +83,7 @@ impl Node {
         let fetched = cached_lists(&config);
         let files = config.load_files_with(storage.secret()?, now.wall_ms / 1000, &fetched)?;
         warn(&sink, now.wall_ms, config.warnings.iter().chain(&files.warnings));
+        let playbooks = files.playbooks.clone();
         let policy = Arc::new(reload::policy(&config, files, shards, Programme::default(), None));
         let ladder = Ladder::new(reload::ladder_limits(&config.limits), now.mono_ms);
         let ladder = Arc::new(Mutex::new(ladder));
@@ -140,6 +141,7 @@ impl Node {
         let seed = u64::from_le_bytes(ravelin_protect::random()?);
         let devices = Devices::new(&config, seed, clock.now().wall_ms);
         let detection = Detection::new(&config, seed);
+        let responding = Responding::new(&config.respond, playbooks);
         let control = Control(Arc::new(Inner {
             clock,
             mailboxes: Arc::clone(&mailboxes),
@@ -160,6 +162,7 @@ impl Node {
             ban_records: Default::default(),
             devices,
             detection,
+            responding,
             pressure: Arc::clone(&pressure),
             outward: Default::default(),
             drills: Default::default(),
@@ -273,6 +276,7 @@ impl Node {
         let held = control.0.keys.hold_files();
         let mut files =
             config.load_files_with(self.storage.secret()?, now.wall_ms / 1000, &control.0.keys.fetched())?;
+        let playbooks = std::mem::take(&mut files.playbooks);
         files.access.continue_from(&control.policy().access);
         warn(&control.0.sink, now.wall_ms, config.warnings.iter().chain(&files.warnings));
         if let Some(keys) = self.storage.new_keys(&config, self.key)? {
@@ -304,6 +308,7 @@ impl Node {
         control.configure_inventory();
         control.configure_detection();
         control.configure_outward();
+        control.configure_response(playbooks);
         self.issuers.look();
         Ok(())
     }
@@ -318,6 +323,8 @@ impl Node {
         if let Some(sys) = self.sys {
             sys.stop();
         }
+        // What was ordered is carried out, as long as there is something that it could be done to.
+        self.control.close_response();
         self.keys.stop();
         self.issuers.stop();
         self.memory.stop();

@@ -35,6 +35,8 @@ enum Command {
     Detect(commands::detect::Args),
     /// Rehearse attacks on a running node that consents, and see what it noticed.
     Drill(commands::drill::Args),
+    /// Act on alarms: disconnect, ban, quarantine, revoke, freeze, stop; approve and take back.
+    Respond(commands::respond::Args),
     /// Show, verify and hand out the record of transmissions.
     Audit(commands::audit::Args),
     /// Set, check or delete a password in a password file.
@@ -65,6 +67,7 @@ pub fn run() -> ExitCode {
         Command::Ctl(args) => commands::ctl::run(args),
         Command::Detect(args) => commands::detect::run(args),
         Command::Drill(args) => commands::drill::run(args),
+        Command::Respond(args) => commands::respond::run(args),
         Command::Audit(args) => commands::audit::run(args),
         Command::Passwd(args) => commands::passwd::run(args),
         Command::RotateKey(args) => commands::rotate_key::run(args),

@@ -268,6 +268,11 @@ impl Order {
         matches!(self.state, State::Running | State::InForce) && self.ending.is_none()
     }
 
+    /// Whether it is with whoever carries it out.
+    pub fn is_at_work(&self) -> bool {
+        self.at_work
+    }
+
     /// How many of the approvals that it needs are missing.
     pub fn missing(&self) -> u8 {
         self.needs.saturating_sub(u8::try_from(self.approvals.len()).unwrap_or(u8::MAX))

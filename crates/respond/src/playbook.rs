@@ -272,6 +272,11 @@ impl Step {
         Ok(())
     }
 
+    /// Whether it names the certificate of a client.
+    pub fn wants_certificate(&self) -> bool {
+        self.action.subject().contains("{certificate}")
+    }
+
     fn with(&self, fill: impl Fn(&str) -> Result<Arc<str>, Missing>) -> Result<Action, Missing> {
         let mut action = self.action.clone();
         match &mut action {

@@ -116,6 +116,16 @@ const TABLE: &[(&str, &str, Option<Role>)] = &[
     ("GET", "/v1/places", Some(Role::Viewer)),
     ("GET", "/v1/cbom", Some(Role::Viewer)),
     ("GET", "/v1/sbom", Some(Role::Viewer)),
+    ("GET", "/v1/orders", Some(Role::Viewer)),
+    ("POST", "/v1/orders", Some(Role::Operator)),
+    ("POST", "/v1/orders/preview", Some(Role::Operator)),
+    ("GET", "/v1/orders/{id}", Some(Role::Viewer)),
+    // Whether the action's policy asks for an admin is the desk's business.
+    ("POST", "/v1/orders/{id}/approve", Some(Role::Operator)),
+    ("POST", "/v1/orders/{id}/reject", Some(Role::Operator)),
+    ("POST", "/v1/orders/{id}/undo", Some(Role::Operator)),
+    ("GET", "/v1/playbooks", Some(Role::Viewer)),
+    ("GET", "/v1/posture", Some(Role::Viewer)),
     ("GET", "/v1/handshakes", Some(Role::Viewer)),
 ];
 

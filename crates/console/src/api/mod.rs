@@ -20,6 +20,7 @@ pub mod node;
 #[cfg(test)]
 mod openapi;
 pub mod outward;
+pub mod orders;
 pub mod record;
 pub mod tokens;
 
@@ -63,6 +64,7 @@ pub fn all() -> Api {
     let api = inventory::routes(api);
     let api = map::routes(api);
     let api = alarms::routes(api);
+    let api = orders::routes(api);
     metrics::routes(api)
 }
 

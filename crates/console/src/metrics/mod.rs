@@ -8,6 +8,7 @@ mod detect;
 mod limits;
 mod node;
 mod outward;
+mod respond;
 mod store;
 mod text;
 
@@ -28,6 +29,7 @@ pub(crate) fn text(state: &ApiState) -> String {
     limits::write(&mut out, &state.control);
     outward::write(&mut out, &state.control);
     detect::write(&mut out, &state.control);
+    respond::write(&mut out, &state.control);
     calls::write(&mut out, state);
     out.finish()
 }

@@ -25,6 +25,8 @@ pub struct Files {
     pub access: AccessRules,
     /// For each listener of the configuration: its TLS, if it has any.
     pub listeners: Vec<Option<ListenerFiles>>,
+    /// The playbooks.
+    pub playbooks: Vec<ravelin_respond::Playbook>,
     /// What deserves a warning: certificates that end soon, weak hashes.
     pub warnings: Vec<Diagnostic>,
 }
@@ -77,6 +79,7 @@ impl Config {
                 );
             }
         }
+        let playbooks = self.load_playbooks(&mut found);
         let listeners = self.load_all_tls(now_s, fetched, &mut found);
         let _ = self.outward_settings(&mut found);
         // The control lane loads its own again; what is wrong with it is found here, before anything changes.
@@ -87,7 +90,7 @@ impl Config {
         let passwords = passwords.map(Arc::new);
         let sources = Sources { passwords, issuers: issuers.into(), ..Sources::default() };
         let authenticator = Authenticator::new(sources, secret);
-        Ok(Files { authenticator, access, listeners, warnings: found })
+        Ok(Files { authenticator, access, listeners, playbooks, warnings: found })
     }
 
     /// Reads what [`Config::load_files`] reads for the listeners' TLS, and no more; gives warnings beside it.

@@ -19,9 +19,11 @@ mod limits;
 mod listener;
 mod outward;
 mod outward_files;
+mod playbook;
 mod rates;
 mod read;
 mod record;
+mod respond;
 mod restrict;
 mod sandbox;
 mod sections;
@@ -48,6 +50,7 @@ pub use ravelin_protect::units::{
     Rate, format_bytes, format_duration, parse_bytes, parse_duration, parse_rate,
 };
 pub use record::RecordConfig;
+pub use respond::RespondConfig;
 pub use restrict::{RestrictConfig, Stage};
 pub use sandbox::{SandboxConfig, SandboxMode};
 
@@ -108,6 +111,8 @@ pub struct Config {
     pub firewall: FirewallConfig,
     /// Whether attacks may be rehearsed.
     pub drill: DrillConfig,
+    /// What actions take, and the playbooks.
+    pub respond: RespondConfig,
     /// What restrictions mean here.
     pub restrict: Arc<RestrictConfig>,
     /// Who is told of alarms, actions and events; `[[outward]]`.

@@ -5,7 +5,7 @@ use super::read::{Reader, Table};
 use super::{
     AccessConfig, AuthenticationConfig, Config, DrillConfig, Durability, FirewallConfig, Limits, LogConfig,
     LogFormat, NodeConfig, RecordConfig, SandboxConfig, StoreConfig, SysConfig, control, detect, directory,
-    inventory, jwt, keys, listener, outward, rates, record, restrict,
+    inventory, jwt, keys, listener, outward, rates, record, respond, restrict,
 };
 use ravelin_broker::SHARDS_MAX;
 use ravelin_event::Level;
@@ -106,6 +106,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
     let control = root.table("control", |table| control::read(table, base));
     let inventory = inventory::read(&mut root);
     let detect = detect::read(&mut root);
+    let respond = root.table("respond", |table| respond::read(table, base));
     let restrict = Arc::new(restrict::read(&mut root));
     let outward = root.tables("outward", |table, _| outward::read(table, base));
     root.finish();
@@ -135,6 +136,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         detect,
         drill,
         firewall,
+        respond,
         restrict,
         outward: outward.into_iter().flatten().collect(),
         warnings: Vec::new(),
@@ -234,6 +236,7 @@ fn check(config: &Config, reader: &mut Reader<'_>) {
         }
     }
     inventory::check(config, reader);
+    respond::check(config, reader);
     restrict::check(config, reader);
     record::check(config, reader);
     outward::check(config, reader);

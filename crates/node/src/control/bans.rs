@@ -127,6 +127,11 @@ impl Control {
         by_address.or_else(|| ladder.bans.of_client(client_id, identity, certificate, now_s)).cloned()
     }
 
+    /// The ban of exactly this subject.
+    pub fn ban_on(&self, subject: &BanSubject) -> Option<Ban> {
+        self.lock_ladder().bans.get(subject).cloned()
+    }
+
     /// What lock-out counts and who waits, those that wait longest first, at most `max`.
     pub fn lockouts(&self, max: usize) -> Vec<LockoutEntry> {
         self.lock_ladder().lockout.list(self.now().mono_ms, max)

@@ -22,6 +22,7 @@ mod lane;
 mod outward;
 pub(crate) mod record;
 mod records;
+mod respond;
 mod restrict;
 mod tree;
 mod watch;
@@ -41,6 +42,7 @@ pub use inventory::{Arrival, Handshake, InventoryFailure};
 pub use keys::{CaStatus, CertificateDone, IssuedCertificate, KeysFailure, RevokeDone, Sessions};
 pub use outward::{DestinationView, OutwardFailure};
 pub use records::{Dump, Records, RecordsError, Space};
+pub use respond::{OrderPreview, Reach, RespondFailure, RespondFigures, TOOK_BUCKETS_S};
 pub use restrict::RestrictFailure;
 pub use watch::{Watched, Watcher};
 
@@ -49,6 +51,7 @@ pub(crate) use inventory::Devices;
 pub(crate) use keys::{Keys, KeysThread, cached_lists};
 pub(crate) use outward::{Monitored, Outwards};
 pub(crate) use records::{Loading, RecordsThread, is_programme_record};
+pub(crate) use respond::Responding;
 pub(crate) use tree::{Requests, Tree};
 pub(crate) use watch::{REST as WATCH_REST, WatchQueue, WatchThread};
 
@@ -97,6 +100,7 @@ pub(crate) struct Inner {
     pub devices: Devices,
     pub detection: Detection,
     pub keys: Keys,
+    pub responding: Responding,
     pub pressure: Arc<Pressure>,
     pub drills: drill::Drills,
     pub fence: fence::Fence,
@@ -162,6 +166,7 @@ impl Control {
         self.open_directory()?;
         self.open_detection();
         self.open_outward()?;
+        self.open_response()?;
         Ok(())
     }
 

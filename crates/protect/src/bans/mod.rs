@@ -296,6 +296,11 @@ impl Bans {
         found.filter(|ban| ban.is_in_force(now_s)).max_by_key(|ban| ban.until_s.unwrap_or(u64::MAX))
     }
 
+    /// The ban of exactly this subject.
+    pub fn get(&self, subject: &BanSubject) -> Option<&Ban> {
+        self.all.get(&subject.clone().checked().ok()?)
+    }
+
     /// Up to `max` bans in the order of their subjects, those behind `after`.
     pub fn page(&self, after: Option<&BanSubject>, max: usize) -> Vec<Ban> {
         use std::ops::Bound::{Excluded, Unbounded};

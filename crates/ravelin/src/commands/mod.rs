@@ -11,6 +11,7 @@ pub mod firewall_agent;
 pub mod init;
 pub mod passwd;
 pub mod publish;
+pub mod respond;
 pub mod rotate_key;
 pub mod sbom;
 pub mod serve;

@@ -7,7 +7,7 @@ mod people;
 use crate::action::{Action, Posture};
 use crate::error::Error;
 use crate::order::{AlarmTimes, Ending, Order, State};
-use crate::playbook::{Playbook, PlaybookFigures, Running, Spent};
+use crate::playbook::{Playbook, PlaybookFigures, Running, Spent, Step};
 use crate::policy::Settings;
 use ravelin_event::{Alarm, Event};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -301,6 +301,25 @@ impl Desk {
         for order in self.orders.values() {
             write(&key_of(order.id), &to_json(order));
         }
+    }
+
+    /// What restricts clients and is to be put into force again: order and action.
+    pub fn restrictions(&self) -> Vec<(u64, Action)> {
+        let restricts = |action: &Action| {
+            let raised = matches!(action, Action::Posture { level } if *level != Posture::Normal);
+            raised
+                || matches!(
+                    action,
+                    Action::Freeze { .. } | Action::Quarantine { .. } | Action::Throttle { .. }
+                )
+        };
+        let held = self.live().filter(|order| order.holds() && restricts(&order.action));
+        held.map(|order| (order.id, order.action.clone())).collect()
+    }
+
+    /// Whether a playbook names the certificate of a client.
+    pub fn wants_certificate(&self) -> bool {
+        self.playbooks.iter().any(|one| one.playbook.steps.iter().any(Step::wants_certificate))
     }
 
     fn live(&self) -> impl Iterator<Item = &Order> {

@@ -43,14 +43,7 @@ impl Desk {
         }
     }
 
-    fn done(
-        &mut self,
-        id: u64,
-        effective_ms: u64,
-        took_us: u64,
-        effect: String,
-        warning: Option<String>,
-    ) {
+    fn done(&mut self, id: u64, effective_ms: u64, took_us: u64, effect: String, warning: Option<String>) {
         let Some(order) = self.orders.get(&id) else { return };
         let first = order.state == State::Running && order.effective_ms.is_none();
         self.change(id, |order| {
