@@ -185,6 +185,11 @@ impl Action {
         !matches!(self, Action::Freeze { .. } | Action::Posture { .. })
     }
 
+    /// Whether it stops a listener or the node. That meets everyone on it, and two people know that.
+    pub fn stops(&self) -> bool {
+        matches!(self, Action::StopListener { .. } | Action::StopNode {})
+    }
+
     /// Whether what it does can be taken back. A disconnected client comes back by itself; a revoked certificate stays
     /// on the lists of those who fetched them.
     pub fn has_undo(&self) -> bool {

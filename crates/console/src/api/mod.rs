@@ -19,8 +19,8 @@ mod metrics;
 pub mod node;
 #[cfg(test)]
 mod openapi;
-pub mod outward;
 pub mod orders;
+pub mod outward;
 pub mod record;
 pub mod tokens;
 

@@ -68,7 +68,7 @@ impl Desk {
             return Verdict::Refused("the playbook is gone".into());
         };
         let (action, mode) = (&wanted.action, wanted.playbook.mode);
-        let never = action.is_against_clients() && !facts.never_cut.is_empty();
+        let never = action.is_against_clients() && !action.stops() && !facts.never_cut.is_empty();
         let why =
             plain(&format!("{} {}", wanted.playbook.notify, wanted.alarm.summary).trim_start().to_owned());
         if mode == Mode::Observe {

@@ -22,7 +22,7 @@ impl Desk {
         }
         let time_s = time_of(&action, policy, request.time_s, request.until_lifted)?;
         let mut needs = policy.approvals;
-        if action.is_against_clients() && !facts.never_cut.is_empty() && !is_stop(&action) {
+        if action.is_against_clients() && !facts.never_cut.is_empty() && !action.stops() {
             if !request.override_never_cut {
                 return Err(Error::NeverCut(facts.never_cut.clone()));
             }
@@ -278,11 +278,6 @@ impl Order {
             retry_ms: None,
         }
     }
-}
-
-/// What stops a listener or the node meets everyone on it: two people know that.
-fn is_stop(action: &Action) -> bool {
-    matches!(action, Action::StopListener { .. } | Action::StopNode {})
 }
 
 /// For how long an action is in force.

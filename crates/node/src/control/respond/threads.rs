@@ -4,7 +4,8 @@ use super::super::{Control, Inner};
 use super::{Lanes, Work};
 use crate::error::Error;
 use ravelin_event::Notice;
-use ravelin_respond::{Job, Verdict};
+use ravelin_respond::{Job, Outcome, Verdict};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, PoisonError, Weak};
@@ -84,7 +85,13 @@ impl Control {
         let id = match &job {
             Job::Do { order, .. } | Job::Undo { order, .. } => *order,
         };
-        let outcome = self.carry_out(job, ordered);
+        let undoes = matches!(job, Job::Undo { .. });
+        // A failure of our own must not leave every order after it undone.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.carry_out(job, ordered)));
+        let outcome = outcome.unwrap_or_else(|_| {
+            let what = "the node met an error of its own".to_owned();
+            if undoes { Outcome::NotUndone(what) } else { Outcome::Failed(what) }
+        });
         self.with_desk(Instant::now(), |desk, now_ms| desk.handle_outcome(now_ms, id, outcome));
     }
 

@@ -29,7 +29,7 @@ const BAN_GOAL: Duration = Duration::from_millis(50);
 /// A banned client that is still there has not been banned.
 const EFFECT_MAX: Duration = Duration::from_secs(5);
 /// Between two calls, and two bans: the lane lets one address have a thousand requests a second.
-const BETWEEN: Duration = Duration::from_millis(3);
+pub(super) const BETWEEN: Duration = Duration::from_millis(3);
 
 /// What the scenario is told.
 #[derive(clap::Args, Clone)]
@@ -37,7 +37,7 @@ const BETWEEN: Duration = Duration::from_millis(3);
 pub struct ControlArgs {
     /// Seconds that calls are measured, and bans, in each of the two states
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
-    duration: Duration,
+    pub(super) duration: Duration,
     /// Pairs of a publisher and a subscriber that saturate the data plane
     #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = super::at_least_one)]
     pairs: usize,
@@ -46,11 +46,11 @@ pub struct ControlArgs {
     window: u32,
     /// The deployment whose control lane is called [default: RAVELIN_DIR]
     #[arg(long, value_name = "DIR", help_heading = "Control lane")]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
     /// The control lane [default: RAVELIN_URL, or what the deployment says]; RAVELIN_CA, RAVELIN_CERT, RAVELIN_KEY and
     /// RAVELIN_TOKEN say who calls
     #[arg(long, value_name = "URL", help_heading = "Control lane")]
-    url: Option<String>,
+    pub(super) url: Option<String>,
 }
 
 /// What one state of the data plane gave.
@@ -82,7 +82,7 @@ pub fn run(target: &TargetArgs, args: &ControlArgs) -> anyhow::Result<Report> {
     report.latency("idle_call_us", "call, idle", &idle.calls);
     report.latency("idle_ban_us", "ban, idle", &idle.bans);
 
-    let (flooded, flood) = saturated(&target, broker, args, &mut lane)?;
+    let (flooded, flood) = saturated_by(&target, broker, args, || lane.measure(args.duration))?;
     let (measured, lost) = flood;
     report.latency("saturated_call_us", "call, saturated", &flooded.calls);
     report.latency("saturated_ban_us", "ban, saturated", &flooded.bans);
@@ -109,7 +109,7 @@ pub fn run(target: &TargetArgs, args: &ControlArgs) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-fn report_flood(report: &mut Report, broker: BrokerProcess, measured: &Measured) {
+pub(super) fn report_flood(report: &mut Report, broker: BrokerProcess, measured: &Measured) {
     let Measured { begin, end, delivered, .. } = measured;
     let seconds = end.since_s(begin);
     report.number("delivered_per_s", "delivered meanwhile", *delivered as f64 / seconds, "msg/s");
@@ -122,12 +122,12 @@ fn report_flood(report: &mut Report, broker: BrokerProcess, measured: &Measured)
 }
 
 /// Measures while another thread floods the broker. The flood begins before and ends behind.
-fn saturated(
+pub(super) fn saturated_by<T>(
     target: &Target,
     broker: BrokerProcess,
     args: &ControlArgs,
-    lane: &mut Lane,
-) -> anyhow::Result<(Figures, (Measured, u64))> {
+    measure: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<(T, (Measured, u64))> {
     let flows = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let flood = scope.spawn(|| flood(target, broker, args, &flows));
@@ -136,7 +136,7 @@ fn saturated(
             std::thread::sleep(Duration::from_millis(5));
         }
         std::thread::sleep(Duration::from_secs(1));
-        let figures = lane.measure(args.duration);
+        let figures = measure();
         let flood = flood.join().map_err(|_| anyhow::anyhow!("the flood failed"))??;
         Ok((figures?, flood))
     })
@@ -184,15 +184,15 @@ fn flood(
 }
 
 /// The lane that is called, and the clients that it closes.
-struct Lane {
-    client: Client,
-    engine: Engine,
+pub(super) struct Lane {
+    pub client: Client,
+    pub engine: Engine,
     prefix: String,
     next: u64,
 }
 
 impl Lane {
-    fn open(client: Client, target: &Target) -> anyhow::Result<Lane> {
+    pub fn open(client: Client, target: &Target) -> anyhow::Result<Lane> {
         let who: Value = client.get("/v1/whoami").context("the control lane was asked who calls")?;
         anyhow::ensure!(
             who["role"] != "viewer",
@@ -251,7 +251,7 @@ impl Lane {
     }
 
     /// A client that is connected; its name.
-    fn connect(&mut self) -> anyhow::Result<String> {
+    pub fn connect(&mut self) -> anyhow::Result<String> {
         self.next += 1;
         let name = format!("{}victim-{}", self.prefix, self.next);
         self.engine.links.clear();
@@ -271,11 +271,27 @@ impl Lane {
     fn ban(&mut self, name: &str) -> anyhow::Result<Result<Duration, String>> {
         let subject = format!("client_id:{name}");
         let order = json!({ "subject": subject, "reason": "ravelin bench control", "duration": "1m" });
+        let made = self.until_closed(name, |client| client.call::<Value>("POST", "/v1/bans", &order))?;
+        let took = match made {
+            (Err(error), _) => return Ok(Err(format!("a ban failed: {error}"))),
+            (Ok(_), took) => took,
+        };
+        self.client.order_plain("DELETE", &format!("/v1/bans/{}", client::segment(&subject)))?;
+        Ok(took)
+    }
+
+    /// Has `order` close a client that is connected; its answer, and how long until the socket was closed, or why it was not.
+    #[allow(clippy::type_complexity, reason = "two results, of two peers")]
+    pub fn until_closed<T: Send>(
+        &mut self,
+        name: &str,
+        order: impl FnOnce(&Client) -> Result<T, ClientError> + Send,
+    ) -> anyhow::Result<(Result<T, ClientError>, Result<Duration, String>)> {
         let (client, engine) = (&self.client, &mut self.engine);
         let mut watch = Watch { closed: None };
         let began = Instant::now();
         let made = std::thread::scope(|scope| {
-            let made = scope.spawn(|| client.call::<Value>("POST", "/v1/bans", &order));
+            let made = scope.spawn(|| order(client));
             while watch.closed.is_none() && began.elapsed() < EFFECT_MAX {
                 // The scenario's end of this connection is no loss.
                 let lost = engine.lost;
@@ -285,17 +301,11 @@ impl Lane {
                     break;
                 }
             }
-            made.join().map_err(|_| anyhow::anyhow!("the ban's thread failed"))
+            made.join().map_err(|_| anyhow::anyhow!("the order's thread failed"))
         })?;
         self.engine.first_error = None;
-        if let Err(error) = made {
-            return Ok(Err(format!("a ban failed: {error}")));
-        }
-        self.client.order_plain("DELETE", &format!("/v1/bans/{}", client::segment(&subject)))?;
-        Ok(watch
-            .closed
-            .map(|at| at - began)
-            .ok_or_else(|| format!("{name} was banned and is still connected")))
+        let closed = watch.closed.map(|at| at - began);
+        Ok((made, closed.ok_or_else(|| format!("{name} was cut off and is still connected"))))
     }
 }
 

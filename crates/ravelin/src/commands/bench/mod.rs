@@ -19,6 +19,7 @@ mod process;
 mod queue;
 mod reject;
 mod report;
+mod respond;
 mod retained;
 mod sequence;
 mod stored;
@@ -174,6 +175,19 @@ operator.")]
         #[command(flatten)]
         target: TargetArgs,
     },
+    /// Orders: each action from its request until it is so, with the data plane idle and saturated
+    #[command(after_help = "\
+Example:
+  ravelin bench respond --dir plant --port 1883 --broker-pid $(pidof ravelin)
+
+The listener must let the bench use Client Identifiers of its own (`bind_client_id = \"none\"`), and whoever calls must be an
+operator.")]
+    Respond {
+        #[command(flatten)]
+        control: control::ControlArgs,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
     /// Retained messages: storing them, and fetching all by one wildcard
     #[command(after_help = "Example:\n  ravelin bench retained --count 100000 --broker-pid 4711")]
     Retained {
@@ -233,6 +247,7 @@ fn measure(scenario: Scenario) -> (bool, anyhow::Result<Report>) {
         Scenario::Churn { churn, target } => (target.json, churn::run(&target, &churn)),
         Scenario::Reject { reject } => (reject.json, reject::run(&reject)),
         Scenario::Control { control, target } => (target.json, control::run(&target, &control)),
+        Scenario::Respond { control, target } => (target.json, respond::run(&target, &control)),
         Scenario::Retained { retained, target } => (target.json, retained::run(&target, &retained)),
         Scenario::Queue { queue, target } => (target.json, queue::run(&target, &queue)),
     }
