@@ -6,7 +6,7 @@ use ravelin_mqtt::{QoS, Version};
 use ravelin_node::control::{FENCED_FILE, StopReason};
 use ravelin_node::{Caught, Error, Node, config::Config};
 use ravelin_respond::Action;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
@@ -68,6 +68,71 @@ fn a_closed_listener_ends_its_connections_and_opens_again() {
     assert!(is_let_go(field));
     control.blocking_unfence(3, &close("field")).unwrap();
     client(field, "meter").ping();
+    node.shutdown().unwrap();
+}
+
+/// Publishes one after the other as fast as they are acknowledged, until the connection ends; returns the numbers of those that
+/// the node has taken over: QoS 1 with PUBACK, QoS 2 with PUBREC.
+fn publish_until_the_end(address: SocketAddr, name: &str, qos: QoS, first: u32) -> Vec<u32> {
+    let mut socket = connect_socket(address);
+    let mut client = Client::new(socket.try_clone().unwrap(), Version::V5);
+    client.connect(&connect(name));
+    let mut taken = Vec::new();
+    for number in first.. {
+        let packet_id = (number % 60_000) as u16 + 1;
+        if socket.write_all(&publish_bytes("a", qos, packet_id, false, &number.to_be_bytes())).is_err() {
+            break;
+        }
+        let Some(answer) = client.packet().filter(|packet| matches!(packet[0], 0x40 | 0x50)) else { break };
+        assert_eq!(answer[2..4], packet_id.to_be_bytes());
+        taken.push(number);
+        if qos == QoS::ExactlyOnce {
+            let [high, low] = packet_id.to_be_bytes();
+            if socket.write_all(&[0x62, 2, high, low]).is_err()
+                || client.packet().is_none_or(|packet| packet[0] != 0x70)
+            {
+                break;
+            }
+        }
+    }
+    taken
+}
+
+#[test]
+fn what_was_acknowledged_while_a_listener_closes_is_delivered() {
+    // What waits for the subscriber meanwhile must fit.
+    let limits = "[limits]\nqueue_messages_max = 1000000\nqueue_bytes_max = \"256MiB\"\n";
+    let (node, _log) = node(&format!("{TWO}{limits}"), Path::new("."));
+    let (field, office) = (node.addresses()[0], node.addresses()[1]);
+    let mut keeper = Client::new(connect_socket(office), Version::V5);
+    let subscriber =
+        ravelin_mqtt::Connect { version: Version::V5, session_expiry_s: Some(3600), ..connect("subscriber") };
+    keeper.connect(&subscriber);
+    keeper.subscribe("a", QoS::AtLeastOnce);
+    drop(keeper);
+    let once = std::thread::spawn(move || publish_until_the_end(field, "once", QoS::AtLeastOnce, 0));
+    let exactly =
+        std::thread::spawn(move || publish_until_the_end(field, "exactly", QoS::ExactlyOnce, 1 << 20));
+    let control = node.control();
+    wait_until(|| node.figures().stats.publish_received > 50, || "nobody publishes".into());
+    control.blocking_fence(1, &close("field"), None).unwrap();
+    let (once, exactly) = (once.join().unwrap(), exactly.join().unwrap());
+    assert!(!once.is_empty() && !exactly.is_empty());
+    control.blocking_unfence(1, &close("field")).unwrap();
+    client(field, "other").ping();
+
+    let mut keeper = Client::new(connect_socket(office), Version::V5);
+    keeper.connect(&ravelin_mqtt::Connect { clean_start: false, ..subscriber });
+    let mut missing: std::collections::BTreeSet<u32> = once.into_iter().chain(exactly).collect();
+    let mut exactly_once = std::collections::BTreeSet::new();
+    while !missing.is_empty() {
+        let (_, payload, packet_id) = keeper.message();
+        let number = u32::from_be_bytes(payload.try_into().unwrap());
+        assert!(number < 1 << 20 || exactly_once.insert(number), "{number} came twice");
+        missing.remove(&number);
+        let [high, low] = packet_id.to_be_bytes();
+        keeper.send(&[0x40, 2, high, low]);
+    }
     node.shutdown().unwrap();
 }
 
