@@ -60,6 +60,7 @@ enum Command {
 
 /// Parses the command line and runs the command.
 pub fn run() -> ExitCode {
+    end_with_whoever_reads();
     let result = match Cli::parse().command {
         Command::Init(args) => commands::init::run(args),
         Command::Serve(args) => commands::serve::run(args),
@@ -82,6 +83,17 @@ pub fn run() -> ExitCode {
         eprintln!("ravelin: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// `ravelin ... | head`: who has read enough closes the pipe, and `println` panics. That is the end, and no fault.
+fn end_with_whoever_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if info.payload_as_str().is_some_and(|what| what.starts_with("failed printing to stdout")) {
+            std::process::exit(0);
+        }
+        usual(info);
+    }));
 }
 
 #[cfg(test)]
