@@ -447,9 +447,11 @@ impl Availability {
         let since_ms = topic.rhythm.last_ms.max(self.blind_ms).max(client.arrived_ms);
         let after = topic.rhythm.silent_after_ms(floor_ms(client.keep_alive_s));
         let due_ms = after.map(|after| since_ms + after);
-        // Others came meanwhile, and lately: the client is well.
+        // Others came meanwhile, and lately: the client is well. What it has not sent since it connected is not missed: new
+        // firmware has other topics.
         let period = topic.rhythm.gap.mean as u64;
-        let others = client.rhythm.last_ms > since_ms + period && !client.silent;
+        let sent = topic.rhythm.last_ms >= client.arrived_ms;
+        let others = sent && client.rhythm.last_ms > since_ms + period && !client.silent;
         let again = match due_ms {
             Some(due_ms) if due_ms > at_ms => due_ms,
             Some(_) if others && client.connected && !topic.silent && settings.learn_silence => {
@@ -544,7 +546,10 @@ fn silent_at(settings: &Settings, expect: &[Expectation], client: &Client, blind
         return None;
     }
     let after = client.rhythm.silent_after_ms(floor_ms(client.keep_alive_s))?;
-    match (client.connected, client.dismissed && client.connections < 3) {
+    // A device that sleeps between its messages is away for longer than it is there.
+    let stayed_ms = client.left_ms.saturating_sub(client.arrived_ms);
+    let sleeps = client.connections >= 3 && (stayed_ms as f32) < client.rhythm.gap.mean;
+    match (client.connected, client.dismissed && !sleeps) {
         (true, _) => Some(last + after),
         // It said goodbye, and does not come and go.
         (false, true) => None,

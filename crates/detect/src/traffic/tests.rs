@@ -574,3 +574,35 @@ fn a_new_member_of_a_known_class_is_no_stranger() {
     bench.publish("new", &["a"], 150, false);
     assert_eq!(bench.names(), ["message_flood"]);
 }
+
+#[test]
+fn nobody_who_says_goodbye_in_the_evening_is_missed() {
+    let mut bench = Bench::new(Settings::default());
+    for _ in 0..4 {
+        bench.arrive("crane", None);
+        for _ in 0..60 {
+            bench.pass(60_000);
+            bench.publish("crane", &["crane/load"], 1, false);
+        }
+        let address = None;
+        bench.see(Sight::Left { client_id: "crane".into(), address, cause: DisconnectCause::Normal });
+        bench.pass(8 * 3_600_000);
+    }
+    assert_eq!(bench.names(), [""; 0]);
+}
+
+#[test]
+fn new_firmware_with_other_topics_misses_nothing() {
+    let mut bench = Bench::new(Settings::default());
+    for topics in [["rtu/value", "rtu/state"], ["rtu/value", "rtu/version"]] {
+        bench.arrive("rtu", None);
+        for _ in 0..60 {
+            bench.pass(60_000);
+            bench.publish("rtu", &topics, 1, false);
+        }
+        let address = None;
+        bench.see(Sight::Left { client_id: "rtu".into(), address, cause: DisconnectCause::Normal });
+        bench.pass(90_000);
+    }
+    assert_eq!(bench.names(), [""; 0]);
+}
