@@ -13,6 +13,7 @@ pub mod identify;
 pub mod mqtt;
 pub mod node;
 pub mod protect;
+pub mod replay;
 pub mod store;
 
 /// A fuzz target.
@@ -53,6 +54,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("devices_csv", identify::devices_csv),
     ("devices_json", identify::devices_json),
     ("inventory_record", identify::inventory_record),
+    ("replay_events", replay::events),
+    ("replay_capture", replay::capture),
 ];
 
 /// The target of this name.

@@ -23,6 +23,8 @@ const FEWER_MUTATIONS: &[(&str, usize)] = &[
     ("devices_csv", 20_000),
     ("devices_json", 20_000),
     ("inventory_record", 10_000),
+    ("replay_events", 10_000),
+    ("replay_capture", 10_000),
 ];
 
 /// Bytes that parsers treat in special ways.

@@ -21,6 +21,9 @@ const PACKAGES: [(&str, &str); 9] = [
     ("rsyslog-gnutls", "/usr/share/doc/rsyslog-gnutls/copyright"),
 ];
 
+/// What attackers use, each with the file that it brings.
+const ATTACK_TOOLS: [(&str, &str); 2] = [("ncrack", "/usr/bin/ncrack"), ("nmap", "/usr/bin/nmap")];
+
 /// Other brokers and clients, for the tests that need them.
 pub fn peers() -> anyhow::Result<()> {
     let missing: Vec<&str> =
@@ -30,6 +33,20 @@ pub fn peers() -> anyhow::Result<()> {
     }
     paho()?;
     mqtt_js()
+}
+
+/// Tools of attackers, for the figures of detection. Without them those tests say so, and the others go on.
+pub fn attack_tools() {
+    let missing: Vec<&str> = ATTACK_TOOLS
+        .iter()
+        .filter(|(_, file)| !Path::new(file).exists())
+        .map(|(package, _)| *package)
+        .collect();
+    if !missing.is_empty()
+        && let Err(error) = install(&missing)
+    {
+        println!("attack tools are missing: {error:#}");
+    }
 }
 
 /// cargo-deny, built from source the first time: some minutes.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask soak                       an hour, shared among simulation, crashes and fuzzing
+  cargo xtask soak                       an hour, shared among simulation, crashes, a fleet and fuzzing
   cargo xtask soak --minutes 600 --only fuzz")]
 pub struct Args {
     /// How long in all.
@@ -26,6 +26,8 @@ enum Kind {
     Simulation,
     /// Kills of the release binary under load.
     Crash,
+    /// A simulated fleet, of seeds that no test has run.
+    Fleet,
     /// Every fuzz target under libFuzzer.
     Fuzz,
 }
@@ -40,13 +42,14 @@ const CRASH_RUN_MS: u64 = 500;
 pub fn run(args: &Args) -> anyhow::Result<bool> {
     let kinds = match args.only {
         Some(kind) => vec![kind],
-        None => vec![Kind::Simulation, Kind::Crash, Kind::Fuzz],
+        None => vec![Kind::Simulation, Kind::Crash, Kind::Fleet, Kind::Fuzz],
     };
     let share = Duration::from_secs(args.minutes * 60 / kinds.len() as u64);
     for kind in kinds {
         match kind {
             Kind::Simulation => simulation(share)?,
             Kind::Crash => crash(share)?,
+            Kind::Fleet => fleet(share)?,
             Kind::Fuzz => fuzz(share)?,
         }
     }
@@ -65,6 +68,20 @@ fn simulation(time: Duration) -> anyhow::Result<()> {
         command.args(["--seeds", &SEEDS.to_string(), "--steps", "5000", "--start", &start.to_string()]);
         run_command(&mut command)?;
         start += SEEDS;
+    }
+    Ok(())
+}
+
+fn fleet(time: Duration) -> anyhow::Result<()> {
+    println!("\n=== fleet: {} minutes of virtual weeks", time.as_secs() / 60);
+    let deadline = Instant::now() + time;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    let mut seed = since.as_secs();
+    while Instant::now() < deadline {
+        let mut command = cargo(["run", "--release", "--package", "ravelin-detection", "--"]);
+        command.args(["--clients", "400", "--days", "7", "--attacks", "5", "--seed", &seed.to_string()]);
+        run_command(&mut command)?;
+        seed += 1;
     }
     Ok(())
 }

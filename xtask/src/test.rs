@@ -36,7 +36,7 @@ struct Stage {
     work: fn(&mut Run) -> anyhow::Result<()>,
 }
 
-const STAGES: [Stage; 12] = [
+const STAGES: [Stage; 13] = [
     Stage { name: "fmt", what: "the code is formatted", work: fmt },
     Stage { name: "clippy", what: "no lint is raised", work: clippy },
     Stage { name: "docs", what: "the documentation builds, and its links hold", work: docs },
@@ -48,11 +48,13 @@ const STAGES: [Stage; 12] = [
     Stage { name: "conformance", what: "every normative statement, over a socket", work: conformance },
     Stage { name: "e2e", what: "the release binary with real clients", work: e2e },
     Stage { name: "attacks", what: "attacks and bad inputs", work: attacks },
+    Stage { name: "detection", what: "attacks found and false alarms, measured", work: detection },
     Stage { name: "crash", what: "kill -9 under load", work: crash },
 ];
 
 /// Packages whose tests run the release binary, each a stage of its own.
-const BLACK_BOX: [&str; 4] = ["ravelin-conformance", "ravelin-e2e", "ravelin-attacks", "ravelin-crash"];
+const BLACK_BOX: [&str; 5] =
+    ["ravelin-conformance", "ravelin-e2e", "ravelin-attacks", "ravelin-detection", "ravelin-crash"];
 
 /// Runs the command; tells whether everything passed.
 pub fn run(args: &Args) -> anyhow::Result<bool> {
@@ -202,6 +204,13 @@ fn e2e(run: &mut Run) -> anyhow::Result<()> {
 fn attacks(run: &mut Run) -> anyhow::Result<()> {
     run.binary()?;
     run.test(|program| program.package == "ravelin-attacks", &[])
+}
+
+fn detection(run: &mut Run) -> anyhow::Result<()> {
+    prerequisites::attack_tools();
+    run.binary()?;
+    // The tables of figures are printed even where all is well.
+    run.test(|program| program.package == "ravelin-detection", &["--show-output"])
 }
 
 fn crash(run: &mut Run) -> anyhow::Result<()> {

@@ -4,7 +4,6 @@ mod dynsec;
 mod firewall;
 mod identity;
 mod open;
-mod outward;
 mod proxy;
 mod record;
 mod reload;

@@ -1,0 +1,4 @@
+//! [`ravelin_fuzz::replay::events`] under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ravelin_fuzz::replay::events(data));
