@@ -291,12 +291,15 @@ fn selection_of(destination: &Destination) -> Arc<Selection> {
 }
 
 /// What the host has kept, by destination.
-struct Kept(BTreeMap<String, (u64, Vec<(u64, Vec<u8>)>)>);
+struct Kept(BTreeMap<String, KeptOf>);
+
+/// The next free number of a destination, and what waits by its number.
+type KeptOf = (u64, Vec<(u64, Vec<u8>)>);
 
 impl Kept {
     /// The keys are `NAME/next` and `NAME/` with a number in hex.
     fn sorted(kept: BTreeMap<String, Vec<u8>>) -> Kept {
-        let mut sorted: BTreeMap<String, (u64, Vec<(u64, Vec<u8>)>)> = BTreeMap::new();
+        let mut sorted: BTreeMap<String, KeptOf> = BTreeMap::new();
         for (key, value) in kept {
             let Some((name, number)) = key.split_once('/') else { continue };
             let of = sorted.entry(name.into()).or_default();
