@@ -46,7 +46,11 @@ impl ListArgs {
                 let mut table =
                     Table::new(&["ORDER", "STATE", "ACTION", "SUBJECT", "BY", "ORDERED", "UNTIL", "EFFECT"]);
                 for order in orders {
-                    let what = order.error.as_ref().or(order.ended_why.as_ref()).or(order.effect.as_ref());
+                    let what = order
+                        .error
+                        .as_ref()
+                        .or(order.ended_why.as_ref().filter(|why| !why.is_empty()))
+                        .or(order.effect.as_ref());
                     table.row([
                         order.id.to_string(),
                         order.state.name().into(),
