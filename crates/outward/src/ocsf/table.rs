@@ -111,6 +111,8 @@ pub const TABLE: &[(&str, Mapping)] = &[
     ("action.failed", To(C::RemediationActivity, 1)),
     ("action.ended", To(C::RemediationActivity, 3)),
     ("action.refused", To(C::RemediationActivity, 99)),
+    ("playbook.observed", To(C::RemediationActivity, 99)),
+    ("firewall.strays_removed", To(C::NetworkRemediationActivity, 3)),
     ("posture.changed", To(C::DeviceConfigStateChange, 1)),
     ("publish.refused", To(C::AuthorizeSession, 99)),
     ("subscribe.refused", To(C::AuthorizeSession, 99)),

@@ -4,6 +4,7 @@ mod dynsec;
 mod firewall;
 mod identity;
 mod open;
+mod outward;
 mod proxy;
 mod record;
 mod reload;
