@@ -14,6 +14,8 @@ const REGULAR: f32 = 0.125;
 const EARLY: f32 = 4.382;
 /// And one that is on time: ln(0.2 / 0.99).
 const ON_TIME: f32 = -1.599;
+/// With a new connection a device may have another rhythm (new firmware, new settings), if its first gaps are alike.
+const SETTLING: u8 = 4;
 /// What comes within this share of the period is one burst.
 const BURST: f32 = 1.0 / 16.0;
 /// Messages that may be caught up after a pause.
@@ -52,6 +54,9 @@ pub struct Rhythm {
     catch_up: f32,
     /// The next gap says nothing: the client has just connected.
     fresh: bool,
+    /// Gaps of a new connection that may still begin another rhythm, and those so far.
+    settling: u8,
+    settled: Usual,
     /// Alarms of silence so far: from the fourth on each doubles the patience, for devices that rest now and then.
     pub silences: u8,
 }
@@ -77,6 +82,7 @@ impl Rhythm {
     /// A connection began: devices send at once what they have, whatever the rhythm.
     pub fn handle_connected(&mut self) {
         self.fresh = true;
+        (self.settling, self.settled) = (SETTLING, Usual::default());
     }
 
     /// `messages` came between `first_ms` and `last_ms`. `learn`: no alarm is open. `gaps_min`: gaps after which the rhythm is
@@ -103,6 +109,12 @@ impl Rhythm {
             if self.fresh {
                 return;
             }
+            if self.settling > 0 {
+                if gap >= period * BURST {
+                    self.settle(gap);
+                }
+                return;
+            }
             // A client whose network stood still sends what was due meanwhile; that is no insertion.
             let caught_up = self.catch_up.min(times);
             self.catch_up -= caught_up;
@@ -123,6 +135,10 @@ impl Rhythm {
             return;
         }
         if judged {
+            if !self.fresh {
+                // The old rhythm holds.
+                self.settling = 0;
+            }
             if gap > period * 1.5 {
                 self.catch_up = (self.catch_up + gap / period).min(CATCH_UP_MAX);
             }
@@ -140,6 +156,15 @@ impl Rhythm {
         let most = if self.gap.count >= 8 && self.is_regular() { period * 1.4 } else { f32::MAX };
         for _ in 0..(times as u32).min(8) {
             self.gap.learn(gap.min(most));
+        }
+    }
+
+    /// A gap of a new connection is far shorter than the rhythm's.
+    fn settle(&mut self, gap: f32) {
+        self.settled.learn(gap);
+        self.settling -= 1;
+        if self.settling == 0 && self.settled.deviation <= self.settled.mean * REGULAR {
+            (self.gap, self.longest, self.missing) = (self.settled, self.settled.mean, 0.0);
         }
     }
 
@@ -212,6 +237,19 @@ mod tests {
             at = every(&mut rhythm, at + 60_000, 60_000, 3);
         }
         assert_eq!(rhythm.early, 0.0);
+    }
+
+    #[test]
+    fn a_new_connection_may_have_another_rhythm_and_a_running_one_may_not() {
+        let mut rhythm = Rhythm::default();
+        let at = every(&mut rhythm, 1_000, 300_000, 40);
+        let mut running = rhythm;
+        every(&mut running, at, 120_000, 20);
+        assert!(running.early >= 11.5);
+        rhythm.handle_connected();
+        every(&mut rhythm, at, 120_000, 40);
+        assert_eq!(rhythm.early, 0.0);
+        assert!((rhythm.gap.mean - 120_000.0).abs() < 1.0);
     }
 
     #[test]

@@ -606,3 +606,69 @@ fn new_firmware_with_other_topics_misses_nothing() {
     }
     assert_eq!(bench.names(), [""; 0]);
 }
+
+/// Meters, sensors that publish on change, devices that sleep and a gateway; some lose messages, their network or their power,
+/// and all get new firmware. Days of that: no alarm about any of them.
+#[test]
+fn a_benign_fleet_raises_no_alarm_about_any_client() {
+    const CLIENTS: u64 = 60;
+    let days: u64 = 3;
+    let mut bench = Bench::new(Settings::default());
+    let mut seed = 0x5eed_u64;
+    let mut random = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let name = |client: u64| format!("device-{client}");
+    for client in 0..CLIENTS {
+        bench.arrive(&name(client), Some("meter"));
+    }
+    let mut next: Vec<u64> = (0..CLIENTS).map(|client| bench.now_ms + client * 700).collect();
+    let mut away: Vec<u64> = vec![0; CLIENTS as usize];
+    let mut old = vec![true; CLIENTS as usize];
+    let end = bench.now_ms + days * 86_400_000;
+    while bench.now_ms < end {
+        bench.pass(1_000);
+        let rollout = (bench.now_ms - START_MS) / 86_400_000 >= 1;
+        for client in 0..CLIENTS {
+            let (at, id) = (client as usize, name(client));
+            if bench.now_ms < next[at] {
+                continue;
+            }
+            if away[at] > 0 {
+                bench.arrive(&id, Some("meter"));
+                let waiting = (bench.now_ms - away[at]) / 60_000;
+                // Half of them send what waited.
+                if client % 8 < 4 && waiting > 0 {
+                    bench.publish(&id, &[&format!("m/{client}")], waiting, false);
+                }
+                away[at] = 0;
+            }
+            let period = match client % 4 {
+                0 | 1 => 60_000 + random(1_500),
+                2 => 1_000 + random(600_000),
+                _ if !old[at] => 120_000,
+                _ => 300_000,
+            };
+            next[at] = bench.now_ms + period;
+            // New firmware is a new connection.
+            let updated = rollout && std::mem::replace(&mut old[at], false);
+            match if updated { 6 } else { random(2_000) } {
+                // A message is lost.
+                0..5 => continue,
+                5 => bench.see(left(&id, DisconnectCause::KeepAlive)),
+                6 => bench.see(left(&id, DisconnectCause::Reset)),
+                7 => bench.see(left(&id, DisconnectCause::Normal)),
+                _ => {
+                    let own = format!("m/{client}");
+                    bench.publish(&id, &[&own], 1, false);
+                    continue;
+                }
+            }
+            away[at] = bench.now_ms;
+            next[at] = bench.now_ms + 5_000 + random(600_000);
+        }
+    }
+    let about: Vec<_> = bench.raised.iter().filter(|alarm| alarm.subject != Subject::Fleet).collect();
+    assert!(about.is_empty(), "{:?}", about.iter().map(|alarm| &alarm.summary).collect::<Vec<_>>());
+}
