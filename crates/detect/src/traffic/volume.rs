@@ -1,7 +1,7 @@
 //! Volumes: floods, abuse of what a node must keep, messages that nobody wants, payloads that are too large.
 
 use super::catalog as text;
-use super::{Settings, State, Traffic, WINDOW_MS, Who};
+use super::{Settings, State, Traffic, Who};
 use crate::Raise;
 use crate::baseline::TRAINED_WINDOWS;
 use crate::sight::Metered;
