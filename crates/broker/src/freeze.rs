@@ -263,29 +263,24 @@ impl Broker {
         }
     }
 
-    /// Whether a will must not be published now. Then it was dealt with.
-    pub(crate) fn freezes_will(
-        &mut self,
-        now: Now,
-        published: Published,
-        again: bool,
-    ) -> Result<(), Published> {
+    /// Gives a will back that may be published now; what must not be was dealt with.
+    pub(crate) fn freezes_will(&mut self, now: Now, published: Published, again: bool) -> Option<Published> {
         let watch = self.authorizer.watch(published.will.message.topic());
         let full = self.hold.wills.len() >= self.limits.held_messages_max;
         if watch.contains(Watch::REFUSE) || watch.contains(Watch::HOLD) && full {
             self.refuse_will(&published, Refusal::Frozen);
             self.stats.publish_frozen += 1;
             self.will_done(&published, again);
-            return Ok(());
+            return None;
         }
         if !watch.contains(Watch::HOLD) {
-            return Err(published);
+            return Some(published);
         }
         self.journal_published_will(now, &published);
         self.journal_will_gone(published.uid);
         self.hold.wills.insert(published.will.name);
         self.wills.insert(published.will.name, Rc::new(published));
-        Ok(())
+        None
     }
 
     /// A retained message is not handed out now; the subscription gets it later.

@@ -50,12 +50,10 @@ impl Broker {
     /// `again`: an earlier process has published it, and may not have come far.
     pub(crate) fn send_will(&mut self, now: Now, published: Published, again: bool) {
         let published = match self.hold.on {
-            true => match self.freezes_will(now, published, again) {
-                Ok(()) => return,
-                Err(published) => published,
-            },
-            false => published,
+            true => self.freezes_will(now, published, again),
+            false => Some(published),
         };
+        let Some(published) = published else { return };
         let Published { who, will, .. } = &published;
         let (client_id, message) = (who.client_id.to_string(), will.message.clone());
         // Rights may have changed since CONNECT.

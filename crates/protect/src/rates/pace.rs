@@ -28,7 +28,7 @@ impl Pace {
     /// How long so much takes, in nanoseconds.
     #[inline]
     pub fn span_ns(&self, amount: u64) -> u64 {
-        narrow(u128::from(amount) * u128::from(self.multiplier) >> self.shift)
+        narrow((u128::from(amount) * u128::from(self.multiplier)) >> self.shift)
     }
 }
 

@@ -69,8 +69,7 @@ impl Desk {
         };
         let (action, mode) = (&wanted.action, wanted.playbook.mode);
         let never = action.is_against_clients() && !action.stops() && !facts.never_cut.is_empty();
-        let why =
-            plain(&format!("{} {}", wanted.playbook.notify, wanted.alarm.summary).trim_start().to_owned());
+        let why = plain(format!("{} {}", wanted.playbook.notify, wanted.alarm.summary).trim_start());
         if mode == Mode::Observe {
             let text = if never { "would be refused: never cut".into() } else { why };
             self.playbooks[at].figures.observed += 1;

@@ -35,7 +35,7 @@ pub(super) struct Attack {
 
 /// Attacks at random times, after some hours in which nobody knew anybody.
 pub(super) fn schedule(world: &mut World<'_>) {
-    for class in 0..CLASSES.len() {
+    for (class, (name, ..)) in CLASSES.iter().enumerate() {
         for number in 0..world.plan.attacks {
             let span = (world.plan.days * DAY).saturating_sub(12 * HOUR);
             let at_us = START_US + 6 * HOUR + world.random.below(span.saturating_sub(HOUR));
@@ -43,7 +43,7 @@ pub(super) fn schedule(world: &mut World<'_>) {
             let host = [198, 51, 100 + (count / 250) as u8, (count % 250) as u8 + 1];
             world.attacks.push(Attack {
                 class,
-                label: format!("{}#{number}", CLASSES[class].0),
+                label: format!("{name}#{number}"),
                 source: SocketAddr::from((Ipv4Addr::from(host), 45_000)),
                 connection: None,
                 victim: 0,
@@ -173,7 +173,7 @@ fn probe(world: &mut World<'_>, number: usize, source: SocketAddr, name: &str, s
             ["#", "$SYS/#", "+/+/#", "/#", "$SYS/broker/#", "$CONTROL/#"][step as usize % 6].to_owned(),
             0x87,
         ),
-        _ => (format!("building/{step}/door"), if step % 3 == 0 { 0x87 } else { 0 }),
+        _ => (format!("building/{step}/door"), if step.is_multiple_of(3) { 0x87 } else { 0 }),
     };
     world.row(connection, source, What::Subscribe, true, |row| {
         row.client_id = &client;
@@ -191,7 +191,7 @@ fn clone(world: &mut World<'_>, number: usize, source: SocketAddr, step: u32) {
     let victim = world.attacks[number].victim;
     let client_id = world.devices[victim].client_id.clone();
     let user = client_id.clone();
-    if step % 2 == 0 {
+    if step.is_multiple_of(2) {
         let Some(old) = world.devices[victim].connection else { return };
         let connection = world.log_in(source, &client_id, &user, 60, 0);
         let at = world.devices[victim].source;

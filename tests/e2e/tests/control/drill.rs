@@ -4,8 +4,13 @@ use super::{ctl, operator, run};
 use ravelin_e2e::{Deployment, Node, ravelin};
 use serde_json::Value;
 
-/// What makes a tamper contact of a topic of the drill's.
-const PHYSICAL: &str = r#"
+/// What is expected of the drill's clients: a contact that tells tampering, and a sensor that is heard of every second.
+const EXPECTED: &str = r#"
+[[expect]]
+class = "drill-sensors"
+interval = "1s"
+grace = "1s"
+
 [[physical]]
 kind = "tamper"
 topic = "drill/+/tamper"
@@ -40,7 +45,7 @@ fn a_node_that_does_not_consent_is_not_attacked() {
 #[test]
 fn every_detection_of_the_note_is_alarmed_and_nothing_is_left_over() {
     let deployment = Deployment::new();
-    deployment.append(&format!("[drill]\nallow = true\n{PHYSICAL}"));
+    deployment.append(&format!("[drill]\nallow = true\n{EXPECTED}"));
     let node = Node::serve(&deployment);
     let start = node.mark();
     let (code, out, told) = drill(&node, &deployment, &["note", "--json"]);

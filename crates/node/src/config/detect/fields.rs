@@ -20,22 +20,6 @@ impl Typed for Number {
     }
 }
 
-/// Counts by name: `{ gateways = 5000 }`.
-struct Counts(BTreeMap<Arc<str>, u64>);
-
-impl Typed for Counts {
-    fn read(value: &DeValue<'_>) -> Result<Counts, String> {
-        let wanted = || "counts by name ({ gateways = 5000 })".to_owned();
-        let DeValue::Table(table) = value else { return Err(wanted()) };
-        let read = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
-            let key: &std::borrow::Cow<'_, str> = key.get_ref();
-            let count = u64::read(value.get_ref()).map_err(|_| wanted())?;
-            Ok((Arc::from(key.as_ref()), count))
-        };
-        table.iter().map(read).collect::<Result<_, String>>().map(Counts)
-    }
-}
-
 /// A number within bounds, if it is written.
 pub(super) fn number(table: &mut Table<'_, '_>, name: &'static str, min: f64, max: f64) -> Option<f64> {
     let Number(value) = table.take::<Number>(name)?;
@@ -90,30 +74,6 @@ impl Fields<'_, '_, '_> {
     pub fn hours(&mut self, name: &'static str, place: &mut f32, max: Duration) {
         if let Some(time) = self.0.take_between(name, Duration::from_secs(60), max) {
             *place = time.as_secs_f32() / 3_600.0;
-        }
-    }
-
-    /// A list of names.
-    pub fn names(&mut self, name: &'static str, place: &mut Vec<Arc<str>>) {
-        if let Some(names) = self.0.take::<Vec<String>>(name) {
-            *place = names.into_iter().map(Into::into).collect();
-        }
-    }
-
-    /// Yes or no.
-    pub fn flag(&mut self, name: &'static str, place: &mut bool) {
-        if let Some(flag) = self.0.take(name) {
-            *place = flag;
-        }
-    }
-
-    /// Counts by name.
-    pub fn counts<T: TryFrom<u64>>(&mut self, name: &'static str, place: &mut BTreeMap<Arc<str>, T>) {
-        if let Some(Counts(counts)) = self.0.take(name) {
-            *place = counts
-                .into_iter()
-                .filter_map(|(name, count)| Some((name, T::try_from(count).ok()?)))
-                .collect();
         }
     }
 }

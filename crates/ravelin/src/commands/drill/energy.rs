@@ -33,6 +33,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: &[],
         stops: &[PUBLISH_RULES],
         ends_in_refusal: true,
+        patience_s: 0,
         run: |stage| rogue(stage, CAPACITOR_COMMAND, "open"),
     },
     Attack {
@@ -42,6 +43,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: &[],
         stops: &[PUBLISH_RULES],
         ends_in_refusal: true,
+        patience_s: 0,
         run: |stage| rogue(stage, METER, "120 V"),
     },
     Attack {
@@ -51,6 +53,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: &["DE.ID-3"],
         stops: &[],
         ends_in_refusal: true,
+        patience_s: 0,
         run: |stage| stolen(stage, "smart-meter", METER, "390 V"),
     },
     Attack {
@@ -60,6 +63,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: &["DE.ID-3"],
         stops: &[],
         ends_in_refusal: true,
+        patience_s: 0,
         run: |stage| stolen(stage, "dms", POWER_SUPPLY, "volt-400"),
     },
     Attack {
@@ -69,6 +73,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: &[],
         stops: &[IDENTITY],
         ends_in_refusal: true,
+        patience_s: 0,
         run: block,
     },
     Attack {
@@ -78,6 +83,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: FLOOD,
         stops: &[RATE],
         ends_in_refusal: true,
+        patience_s: 0,
         run: flood,
     },
     Attack {
@@ -87,6 +93,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: &["DE.ID-2"],
         stops: &[SUBSCRIBE_RULES],
         ends_in_refusal: true,
+        patience_s: 0,
         run: discover,
     },
 ];

@@ -129,7 +129,7 @@ fn one(stage: &mut Stage, attack: &Attack, patience: Duration) -> anyhow::Result
         Err(error) => return Err(error).with_context(|| format!("attack {}", attack.name)),
     }
     result.injected_ms = now_ms() - result.started_ms;
-    watch.conclude(stage, attack, &mut result, patience)?;
+    watch.conclude(stage, attack, &mut result, patience.max(Duration::from_secs(attack.patience_s)))?;
     stage.leave();
     Ok(result)
 }

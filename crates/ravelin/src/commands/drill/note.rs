@@ -20,6 +20,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: &["DE.NM-1"],
         stops: &[],
         ends_in_refusal: true,
+        patience_s: 0,
         run: repeated_connections,
     },
     Attack {
@@ -29,6 +30,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: &["DE.NM-2"],
         stops: &[],
         ends_in_refusal: true,
+        patience_s: 0,
         run: abnormal_terminations,
     },
     Attack {
@@ -38,15 +40,17 @@ pub const ATTACKS: &[Attack] = &[
         alarms: &["DE.NM-2"],
         stops: &[],
         ends_in_refusal: true,
+        patience_s: 0,
         run: malformed,
     },
     Attack {
         name: "silence",
-        what: "a client with a steady rhythm falls silent and its connection dies",
+        what: "a client that is expected every second falls silent (needs an `[[expect]]` of class drill-sensors)",
         techniques: &["T0815", "T0829"],
         alarms: &["DE.PM-1"],
         stops: &[],
         ends_in_refusal: false,
+        patience_s: 60,
         run: silence,
     },
     Attack {
@@ -56,6 +60,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: &["DE.PM-2"],
         stops: &[],
         ends_in_refusal: false,
+        patience_s: 0,
         run: tamper,
     },
     Attack {
@@ -65,6 +70,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: &["DE.ID-1"],
         stops: &[LOCKED_OUT],
         ends_in_refusal: true,
+        patience_s: 0,
         run: guessing,
     },
     Attack {
@@ -74,6 +80,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: &["DE.ID-2"],
         stops: &[SUBSCRIBE_RULES],
         ends_in_refusal: true,
+        patience_s: 0,
         run: subscribe_scan,
     },
     Attack {
@@ -83,6 +90,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: &["DE.ID-2"],
         stops: &[PUBLISH_RULES],
         ends_in_refusal: true,
+        patience_s: 0,
         run: publish_scan,
     },
     Attack {
@@ -92,6 +100,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: &["DE.ID-3"],
         stops: &[],
         ends_in_refusal: true,
+        patience_s: 0,
         run: undeliverable,
     },
     Attack {
@@ -101,6 +110,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: &["DE.ID-4"],
         stops: &[],
         ends_in_refusal: true,
+        patience_s: 0,
         run: silent_clients,
     },
     Attack {
@@ -110,6 +120,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: &["DE.NM-2", "DE.ID-1", "DE.NM-1"],
         stops: &[],
         ends_in_refusal: true,
+        patience_s: 0,
         run: cloned,
     },
     Attack {
@@ -119,6 +130,7 @@ pub const ATTACKS: &[Attack] = &[
         alarms: FLOOD,
         stops: &[],
         ends_in_refusal: true,
+        patience_s: 0,
         run: flood,
     },
 ];
@@ -164,7 +176,7 @@ fn silence(stage: &mut Stage) -> anyhow::Result<()> {
     let identity = "drill-sensor";
     let mut client = stage.open_as(identity)?;
     client.hello(Hello { keep_alive_s: 1, ..Hello::as_client(identity) })?;
-    let until = Instant::now() + Duration::from_secs(8);
+    let until = Instant::now() + Duration::from_secs(3);
     while Instant::now() < until {
         client.publish("drill/sensor", b"21.5")?;
         std::thread::sleep(Duration::from_millis(200));

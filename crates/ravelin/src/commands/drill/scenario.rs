@@ -28,6 +28,8 @@ pub struct Attack {
     pub stops: &'static [Stop],
     /// Whether the attacker may be thrown out meanwhile.
     pub ends_in_refusal: bool,
+    /// How long its alarm may take, in seconds, where that is longer than usual: silence is only known after a while.
+    pub patience_s: u64,
     /// Does it.
     pub run: fn(&mut Stage) -> anyhow::Result<()>,
 }

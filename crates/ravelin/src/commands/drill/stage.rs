@@ -9,6 +9,7 @@ use crate::deployment::random_password;
 use anyhow::{Context, bail};
 use ravelin_console::api::certificates::{CaInfo, Enrolment, NewCertificate};
 use ravelin_console::api::directory::RoleRef;
+use ravelin_console::api::directory::classes::ClassRequest;
 use ravelin_console::api::directory::identities::IdentityRequest;
 use ravelin_console::api::directory::roles::{RoleRequest, Rule};
 use ravelin_console::api::drill::{DrillEnd, DrillItem, DrillRequest, DrillStatus};
@@ -25,6 +26,8 @@ use std::sync::Arc;
 
 /// The role of the attackers.
 const ROLE: &str = "drill-attackers";
+/// The class of those whose presence is expected.
+const CLASS: &str = "drill-sensors";
 /// How long their certificates are good.
 const VALIDITY: &str = "30m";
 
@@ -132,6 +135,11 @@ impl Stage {
             ],
         };
         self.client.order("PUT", &format!("/v1/directory/roles/{ROLE}"), Some(&role))?;
+        self.client.order(
+            "PUT",
+            &format!("/v1/directory/classes/{CLASS}"),
+            Some(&ClassRequest::default()),
+        )?;
         Ok(())
     }
 
@@ -143,8 +151,9 @@ impl Stage {
             let gone = self.client.order_plain("DELETE", &format!("/v1/directory/identities/{name}"));
             failed = failed.or(gone.err());
         }
-        let gone = self.client.order_plain("DELETE", &format!("/v1/directory/roles/{ROLE}"));
-        failed = failed.or(gone.err());
+        for path in [format!("/v1/directory/roles/{ROLE}"), format!("/v1/directory/classes/{CLASS}")] {
+            failed = failed.or(self.client.order_plain("DELETE", &path).err());
+        }
         let outcome = outcome[..outcome.floor_char_boundary(1000)].to_owned();
         self.client.order("POST", "/v1/drill/end", Some(&DrillEnd { id: drill, outcome }))?;
         match failed {
@@ -246,6 +255,7 @@ impl Stage {
         let request = IdentityRequest {
             roles: vec![RoleRef { rolename: ROLE.into(), priority: 0 }],
             textname: Some("An attacker of a drill".into()),
+            class: identity.ends_with("sensor").then(|| CLASS.into()),
             password: password.clone(),
             ..IdentityRequest::default()
         };

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// How an order is given.
 #[derive(clap::Args)]
-struct OrderArgs {
+pub struct OrderArgs {
     #[command(flatten)]
     node: NodeArgs,
     /// For how long: 15m, 7d [default: as the action's policy has it]
