@@ -134,7 +134,7 @@ impl<R: Read> Blocks<R> {
                 return Err(self.damaged("a block is cut off"));
             }
             let length = self.u32(0) as usize;
-            if length < 12 || length % 4 != 0 {
+            if length < 12 || !length.is_multiple_of(4) {
                 return Err(self.damaged("a block has a length that cannot be"));
             }
             // The type and the length were read; the length stands at the end once more.
@@ -197,7 +197,7 @@ impl<R: Read> Blocks<R> {
             _ => return Err(self.damaged("the byte order of a section is unknown")),
         };
         let length = self.u32(0) as usize;
-        if length < 28 || length % 4 != 0 {
+        if length < 28 || !length.is_multiple_of(4) {
             return Err(self.damaged("the section header has a length that cannot be"));
         }
         self.body(length - 12)?;

@@ -1,8 +1,6 @@
 //! Reads settings that have a default into the place where it stands.
 
 use super::super::read::{Table, Typed};
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 use toml::de::DeValue;
 

@@ -134,7 +134,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Lockout(args) => bans::run_lockout(ctl, args),
         Command::Rates => bans::run_rates(ctl),
         Command::Ladder => bans::run_ladder(ctl),
-        Command::Firewall => firewall::run(&ctl),
+        Command::Firewall => firewall::run(ctl),
         Command::Directory(args) => directory::run(ctl, args),
         Command::Acl(args) => acl::run(ctl, args),
         Command::Events(args) => events::run(ctl, args),

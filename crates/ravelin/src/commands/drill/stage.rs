@@ -209,14 +209,10 @@ impl Stage {
 
     /// Opens a connection without a certificate to a listener that takes passwords.
     pub fn open_for_password(&mut self) -> anyhow::Result<Attacker> {
-        let suits = |listener: &ListenerStatus| {
-            listener.client_certificate != "required"
-                && listener.authentication.iter().any(|one| one == "password")
-        };
-        if !self.listeners.iter().any(suits) {
+        if !self.listeners.iter().any(takes_passwords) {
             return Err(CannotRun::because("no listener takes passwords"));
         }
-        self.connect(None, suits)
+        self.connect(None, takes_passwords)
     }
 
     /// Logs in with a real client's certificate, which was stolen: as `NAME-drill` where its identity may have a second
