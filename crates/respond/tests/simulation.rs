@@ -1,5 +1,6 @@
 //! Random people, alarms, failures and restarts against a model of the world: nothing is in force without an order that owns it,
-//! everything ends, what was there before comes back, and nobody is two people.
+//! everything ends, what was there before comes back, nobody is two people, a playbook goes by itself as far as its bound and no further, and
+//! no rule acts on a fleet.
 
 use ravelin_event::{Alarm, Notice, Severity, Subject, Verification};
 use ravelin_respond::*;
@@ -82,11 +83,32 @@ struct Run {
     store: BTreeMap<String, Vec<u8>>,
     waiting: VecDeque<Job>,
     alarms: u64,
+    /// What playbooks did by themselves: when, and which did.
+    automatic: Vec<(u64, &'static str)>,
+    /// How often one asked instead.
+    asked_beyond: usize,
     by_hand: BTreeSet<String>,
 }
 
+/// How far each playbook goes by itself, and how far all of them.
+const BOUND: Bound = Bound { clients: 3, within_ms: 60_000, percent: 50 };
+const AUTOMATIC_MAX: u32 = 4;
+const AUTOMATIC_WINDOW_MS: u64 = 90_000;
+/// Playbooks, by the detector that each answers.
+const PLAYBOOKS: [&str; 6] = ["bans", "throttles", "revokes", "asks", "observes", "raises"];
+
+/// Of those, the ones that may act by themselves.
+const AUTOMATIC: [&str; 3] = ["bans", "throttles", "raises"];
+
 fn settings() -> Settings {
-    let limits = Limits { live_max: 40, proposed_max: 12, kept_max: 120, ..Limits::default() };
+    let limits = Limits {
+        live_max: 40,
+        proposed_max: 12,
+        kept_max: 120,
+        automatic_max: AUTOMATIC_MAX,
+        automatic_window_ms: AUTOMATIC_WINDOW_MS,
+        ..Limits::default()
+    };
     let mut settings = Settings::default();
     settings.limits = limits;
     settings
@@ -100,11 +122,17 @@ fn playbooks() -> Vec<Playbook> {
         mode,
         when: Conditions { detectors: vec![name.into()], ..Conditions::default() },
         steps: vec![Step { action, time_s: Some(60) }],
-        bound: Bound { clients: 3, within_ms: 60_000, percent: 50 },
+        bound: BOUND,
         notify: "".into(),
     };
     vec![
         one("bans", Mode::Automatic, Action::Ban { subject: "client_id:{client_id}".into() }),
+        one(
+            "throttles",
+            Mode::Automatic,
+            Action::Throttle { client_id: "{client_id}".into(), messages_per_s: 1 },
+        ),
+        one("raises", Mode::Automatic, Action::Posture { level: Posture::Elevated }),
         one("revokes", Mode::Automatic, Action::RevokeCredential { identity: "{client_id}".into() }),
         one("asks", Mode::Ask, Action::Quarantine { client_id: "{client_id}".into() }),
         one("observes", Mode::Observe, Action::Disconnect { client_id: "{client_id}".into() }),
@@ -156,6 +184,8 @@ impl Run {
             store: BTreeMap::new(),
             waiting: VecDeque::new(),
             alarms: 0,
+            automatic: Vec::new(),
+            asked_beyond: 0,
             by_hand: BTreeSet::new(),
         };
         for client in 0..2 {
@@ -248,23 +278,61 @@ impl Run {
     }
 
     fn any(&mut self) -> u64 {
-        let newest = self.desk.orders().next().map_or(0, |order| order.id);
-        newest.saturating_sub(self.dice.roll(12))
+        self.newest().saturating_sub(self.dice.roll(12))
     }
 
     fn raise(&mut self) {
         self.alarms += 1;
-        let name = ["bans", "revokes", "asks", "observes"][self.dice.roll(4) as usize];
-        let alarm = alarm(self.alarms, name, &format!("c{}", self.dice.roll(4)), self.at_ms);
+        let name = PLAYBOOKS[self.dice.roll(6) as usize];
+        let mut alarm = alarm(self.alarms, name, &format!("c{}", self.dice.roll(4)), self.at_ms);
+        let many = self.dice.roll(4) == 0;
+        if many {
+            alarm.subject =
+                [Subject::Fleet, Subject::Class("meters".into())][self.dice.roll(2) as usize].clone();
+        }
         for wanted in self.desk.handle_notice(self.at_ms, &Notice::Raised(Arc::new(alarm)), None) {
-            let facts = self.facts(&wanted.action);
+            assert!(
+                !many || !wanted.action.is_against_clients(),
+                "{}: {} of a fleet",
+                self.seed,
+                wanted.action
+            );
+            let mut facts = self.facts(&wanted.action);
+            facts.connected = [100, 4, 1][self.dice.roll(3) as usize];
             let never = !facts.never_cut.is_empty();
+            let before = self.newest();
+            let may = self.may_act(name, &facts);
             let verdict = self.desk.handle_wanted(self.at_ms, &wanted, &facts);
-            if never && let Verdict::Ordered(id) = verdict {
-                // Only what a person has ordered, with the override, meets it.
-                assert!(self.desk.order(id).unwrap().playbook.is_none(), "{}", self.seed);
+            let Verdict::Ordered(id) = verdict else { continue };
+            let order = self.desk.order(id).unwrap();
+            // Only what a person has ordered, with the override, meets it.
+            assert!(!never || order.playbook.is_none(), "{}", self.seed);
+            if id > before {
+                let acts = order.needs == 0;
+                let state = if acts { State::Running } else { State::Proposed };
+                assert_eq!((acts, order.state), (may, state), "seed {}: {order:?}", self.seed);
+                self.automatic.extend(acts.then_some((self.at_ms, name)));
+                self.asked_beyond += usize::from(!acts && AUTOMATIC.contains(&name));
             }
         }
+    }
+
+    fn newest(&self) -> u64 {
+        self.desk.orders().next().map_or(0, |order| order.id)
+    }
+
+    /// Whether a playbook may do one thing more by itself, by what it and the others have done, before a restart too.
+    fn may_act(&self, name: &str, facts: &Facts) -> bool {
+        let within = |window_ms: u64, meant: &dyn Fn(&str) -> bool| {
+            let spent =
+                self.automatic.iter().filter(|(at_ms, by)| self.at_ms - at_ms < window_ms && meant(by));
+            spent.count() as u32
+        };
+        let clients = within(BOUND.within_ms, &|by| by == name) + 1;
+        AUTOMATIC.contains(&name)
+            && within(AUTOMATIC_WINDOW_MS, &|_| true) < AUTOMATIC_MAX
+            && clients <= BOUND.clients
+            && clients <= (facts.connected * u32::from(BOUND.percent) / 100).max(1)
     }
 
     /// Stores what must be, then carries out one job.
@@ -375,8 +443,74 @@ impl Run {
     }
 }
 
+/// A desk, and what it makes of alarm `id` of a detector about `client` in a node where `connected` are.
+fn answer(desk: &mut Desk, id: u64, client: &str, at_ms: u64, facts: &Facts) -> Order {
+    let notice = Notice::Raised(Arc::new(alarm(id, "bans", client, at_ms)));
+    let wanted = desk.handle_notice(at_ms, &notice, None);
+    let Verdict::Ordered(order) = desk.handle_wanted(at_ms, &wanted[0], facts) else { panic!("{wanted:?}") };
+    desk.order(order).unwrap().clone()
+}
+
+#[test]
+fn beyond_its_bound_a_playbook_asks_until_its_window_is_over() {
+    let facts = |clients, connected| Facts { clients, connected, ..Facts::default() };
+    let mut desk = Desk::new(settings(), playbooks());
+    for id in 1..=3 {
+        assert_eq!(answer(&mut desk, id, &format!("a{id}"), 1000, &facts(1, 100)).state, State::Running);
+    }
+    let beyond = answer(&mut desk, 4, "a4", 60_999, &facts(1, 100));
+    assert_eq!((beyond.state, beyond.needs), (State::Proposed, 1));
+    assert!(beyond.why.contains("may meet 3"), "{}", beyond.why);
+    let otto = Person { name: "otto".into(), role: Role::Operator };
+    desk.handle_approval(60_999, &otto, beyond.id).unwrap();
+    assert_eq!(desk.order(beyond.id).unwrap().state, State::Running, "what a person approves is not counted");
+    // The window has gone on; a ban that meets more than may be met asks by itself.
+    assert_eq!(answer(&mut desk, 5, "a5", 61_000, &facts(4, 100)).state, State::Proposed);
+    assert_eq!(answer(&mut desk, 6, "a6", 61_000, &facts(3, 100)).state, State::Running);
+
+    // A share: two of four, and one in any case.
+    let mut desk = Desk::new(settings(), playbooks());
+    let few = answer(&mut desk, 1, "a", 1000, &facts(3, 4));
+    assert!(few.state == State::Proposed && few.why.contains("50 %"), "{few:?}");
+    assert_eq!(answer(&mut desk, 2, "b", 1000, &facts(1, 1)).state, State::Running);
+    assert_eq!(answer(&mut desk, 3, "c", 1000, &facts(1, 3)).state, State::Proposed);
+}
+
+#[test]
+fn what_all_playbooks_may_do_by_themselves_is_bounded_too() {
+    let all = Playbook {
+        bound: Bound { clients: 1000, within_ms: 1000, percent: 100 },
+        ..playbooks().swap_remove(0)
+    };
+    let facts = Facts { clients: 1, connected: 100, ..Facts::default() };
+    let mut desk = Desk::new(settings(), vec![all]);
+    for id in 1..=u64::from(AUTOMATIC_MAX) {
+        assert_eq!(answer(&mut desk, id, &format!("a{id}"), id * 2000, &facts).state, State::Running);
+    }
+    let beyond = answer(&mut desk, 50, "b", 20_000, &facts);
+    assert!(beyond.state == State::Proposed && beyond.why.contains("acted 4 times"), "{beyond:?}");
+    assert_eq!(answer(&mut desk, 51, "c", 2000 + AUTOMATIC_WINDOW_MS, &facts).state, State::Running);
+}
+
+#[test]
+fn an_alarm_about_a_fleet_or_a_class_acts_on_nobody() {
+    for subject in [Subject::Fleet, Subject::Class("meters".into())] {
+        let mut desk = Desk::new(settings(), playbooks());
+        for (id, name) in (1..).zip(PLAYBOOKS) {
+            // It names the client that was last.
+            let many = Alarm { subject: subject.clone(), ..alarm(id, name, "a", 1000) };
+            let wanted = desk.handle_notice(1000, &Notice::Raised(Arc::new(many)), None);
+            let posture = name == "raises";
+            assert_eq!(wanted.len(), usize::from(posture), "{name}: {wanted:?}");
+            assert_eq!(desk.poll_event().is_none(), posture, "{name}: it is told");
+        }
+        assert_eq!(desk.orders().count(), 0);
+    }
+}
+
 #[test]
 fn nothing_is_in_force_without_an_owner_and_everything_ends() {
+    let (mut acted, mut asked) = (0, 0);
     for seed in 1..=60 {
         let mut run = Run::new(seed);
         for _ in 0..300 {
@@ -386,5 +520,7 @@ fn nothing_is_in_force_without_an_owner_and_everything_ends() {
         let left: BTreeSet<String> = run.world.in_force.keys().cloned().collect();
         assert_eq!(left, run.by_hand, "seed {seed}: what was there before, and nothing else");
         assert!(run.world.in_force.values().all(|owner| *owner == 0), "seed {seed}");
+        (acted, asked) = (acted + run.automatic.len(), asked + run.asked_beyond);
     }
+    assert!(acted > 100 && asked > 10, "bounds were met: {acted} acted, {asked} asked");
 }
