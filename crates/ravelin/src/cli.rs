@@ -1,6 +1,7 @@
 //! The command line: which commands there are, and how a failure ends.
 //!
 //! Exit codes are the same for every command: 0 done, 1 failed (the reason is on standard error), 2 wrong usage.
+//! `serve` has one more, 78: the node was stopped by an order and does not serve until it is released.
 
 use crate::commands;
 use clap::{Parser, Subcommand};

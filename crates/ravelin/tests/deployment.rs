@@ -355,3 +355,25 @@ fn passwd_changes_files_of_mosquitto() {
     let random = ok(ravelin(&["passwd", name, "carol", "--random"], ""));
     ok(ravelin(&["passwd", name, "carol", "--verify"], &random));
 }
+
+#[test]
+fn a_node_that_an_order_has_stopped_does_not_start_and_has_an_exit_code_of_its_own() {
+    const FENCED: i32 = 78;
+    let plant = Plant::new();
+    std::fs::create_dir_all(plant.path("data")).unwrap();
+    let mark = plant.path("data").join("fenced.json");
+    std::fs::write(&mark, "{\"order\":9,\"by\":\"olga\",\"approved_by\":[\"ada\"]}\n").unwrap();
+    let told = fails(FENCED, ravelin(&["serve", plant.root()], ""));
+    for part in ["stopped by an order", "--release-fence", "fenced.json", "\"approved_by\":[\"ada\"]"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(mark.exists(), "it says so as often as it is started");
+    fails(FENCED, ravelin(&["serve", plant.root()], ""));
+    // A reason is needed; without one it stays as it is, and that is an ordinary failure.
+    fails(1, ravelin(&["serve", plant.root(), "--release-fence", " "], ""));
+    assert!(mark.exists());
+
+    assert!(ok(ravelin(&["serve", "--help"], "")).contains(&FENCED.to_string()));
+    let unit = include_str!("../../../packaging/systemd/ravelin.service");
+    assert!(unit.lines().any(|line| line == format!("RestartPreventExitStatus={FENCED}")), "{unit}");
+}

@@ -5,7 +5,7 @@ use ravelin_console::Console;
 use ravelin_event::Event;
 use ravelin_node::config::{Config, ConfigErrors};
 use ravelin_node::control::FENCED_FILE;
-use ravelin_node::{Caught, Node, Sandbox, firewall, run as run_node};
+use ravelin_node::{Caught, Error, Node, Sandbox, firewall, run as run_node};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,14 @@ Examples:
   ravelin serve /etc/ravelin/ravelin.toml --workers 4     with four worker threads
   ravelin serve --dangerous-open 127.0.0.1:1883           open to this machine, for tests
 
-SIGHUP reads configuration, certificates, rules and passwords again; SIGTERM and SIGINT stop in order.";
+SIGHUP reads configuration, certificates, rules and passwords again; SIGTERM and SIGINT stop in order.
+
+Exit codes: 0 stopped in order, 1 failed, 2 wrong usage, 78 stopped by an order and not released (--release-fence): starting
+again does not help, and whatever supervises the node leaves it alone.";
+
+/// Of a node that an order has stopped. As EX_CONFIG of sysexits.h, it tells a supervisor that the same start fails the same way;
+/// `RestartPreventExitStatus=` of the systemd unit names it.
+const EXIT_FENCED: u8 = 78;
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -64,7 +71,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Before anything starts a thread.
     let sandbox = Sandbox::enter(&config)?;
     let caught = Caught::new()?;
-    let node = Node::start(config)?;
+    let node = match Node::start(config) {
+        Err(error @ Error::Fenced { .. }) => {
+            eprintln!("ravelin: {error}");
+            return Ok(ExitCode::from(EXIT_FENCED));
+        }
+        started => started?,
+    };
     node.control().attach_firewall(firewall);
     if let Some(event) = released {
         node.control().emit(event);
