@@ -164,6 +164,15 @@ fn a_node_that_is_stopped_for_good_keeps_what_it_acknowledged_and_waits_to_be_re
         approved_by: vec!["bert".into(), "cleo".into()],
         why: "compromised".into(),
     };
+    // What it was cannot be written down: it goes on, and takes who comes.
+    std::fs::create_dir(data.join(FENCED_FILE)).unwrap();
+    let failed = control.blocking_stop_node(8, &reason).unwrap_err().to_string();
+    assert!(failed.contains(FENCED_FILE) && failed.contains("its listeners are open again"), "{failed}");
+    assert!(control.status().ready && !log.text().contains("node.fenced"));
+    assert_eq!(sender.expect_end(), Some(SHUTTING_DOWN));
+    client(field, "sender").ping();
+    std::fs::remove_dir(data.join(FENCED_FILE)).unwrap();
+
     let effect = control.blocking_stop_node(9, &reason).unwrap();
     assert!(effect.contains("sessions") && !control.status().ready, "{effect}");
     served.join().unwrap().unwrap();
@@ -191,6 +200,30 @@ fn a_node_that_is_stopped_for_good_keeps_what_it_acknowledged_and_waits_to_be_re
         assert_eq!(kept.message().1, [id], "nothing that was acknowledged is lost");
     }
     again.shutdown().unwrap();
+}
+
+#[test]
+fn a_listener_that_an_order_has_closed_stays_closed_when_the_node_is_not_stopped() {
+    let directory = tempfile::tempdir().unwrap();
+    ravelin_store::Keys::create(directory.path().join("store.key")).unwrap();
+    let text = format!("[node]\ndata = \"data\"\n[store]\nkey_file = \"store.key\"\n{TWO}");
+    let config = || Config::parse(&text, directory.path()).unwrap_or_else(|errors| panic!("{errors}"));
+    let (running, _log) = start(config());
+    let (field, office) = (running.addresses()[0], running.addresses()[1]);
+    let (control, caught, same) = (running.control(), Caught::new().unwrap(), config());
+    let nobody = control.blocking_stop_node(1, &StopReason::default()).unwrap_err().to_string();
+    assert!(nobody.contains("does not run as a service"), "{nobody}");
+    let served = std::thread::spawn(move || ravelin_node::run(running, caught, move || Ok(same.clone())));
+    wait_until(|| control.is_attended(), || "nobody runs the node".into());
+    control.blocking_fence(1, &close("field"), None).unwrap();
+    std::fs::create_dir(directory.path().join("data").join(FENCED_FILE)).unwrap();
+    control.blocking_stop_node(2, &StopReason::default()).unwrap_err();
+    assert!(is_let_go(field));
+    client(office, "clerk").ping();
+    control.blocking_unfence(1, &close("field")).unwrap();
+    client(field, "meter").ping();
+    assert!(control.stop(&ravelin_node::control::Actor::node()));
+    served.join().unwrap().unwrap();
 }
 
 #[test]

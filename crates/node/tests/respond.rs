@@ -1,25 +1,32 @@
 //! Response on a running node: orders by hand and by playbooks, what they do to clients that are connected, and that all of it
 //! ends.
 
+#[path = "support/plant.rs"]
+mod plant;
 mod support;
 
+use plant::{Plant, is_served, join, shake_hands};
 use ravelin_event::Subject;
 use ravelin_mqtt::{Connect, Version};
-use ravelin_node::Node;
-use ravelin_node::control::{Actor, Ends, RespondFailure, Role, Via};
+use ravelin_node::config::Config;
+use ravelin_node::control::{Actor, Ends, FENCED_FILE, RespondFailure, Role, Via};
+use ravelin_node::{Caught, Node};
 use ravelin_protect::directory::{Class, Identity};
 use ravelin_protect::password::Edit;
 use ravelin_protect::{BanSubject, Secret};
 use ravelin_respond::{Action, Error, OrderView, Posture, Request, State};
+use rustls::HandshakeKind;
 use socket2::{Domain, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use support::*;
 
+const NOT_AUTHORIZED: u8 = 0x87;
 const BANNED: u8 = 0x8A;
 const ADMINISTRATIVE_ACTION: u8 = 0x98;
 
@@ -268,6 +275,89 @@ fn two_approvals_are_those_of_two_people() {
 }
 
 #[test]
+fn a_node_is_stopped_by_two_people_and_names_them() {
+    let base = tempfile::tempdir().unwrap();
+    let data = base.path().join("data");
+    let config = || Config::dangerous_open(([127, 0, 0, 1], 0).into(), Some(data.clone()), 1).unwrap();
+    let (node, log) = start(config());
+    let control = node.control();
+    let (caught, same) = (Caught::new().unwrap(), config());
+    let served = std::thread::spawn(move || ravelin_node::run(node, caught, move || Ok(same.clone())));
+    wait_until(|| control.is_attended(), || "nobody runs the node".into());
+    let stop = Request { why: "compromised".into(), ..request(Action::StopNode {}) };
+    let proposed = wait(control.order(&olga(), stop)).unwrap();
+    assert_eq!((proposed.state, proposed.needs), (State::Proposed, 2));
+    let same = wait(control.approve_order(&who("olga", Role::Admin), proposed.id));
+    assert!(matches!(same, Err(RespondFailure::Desk(Error::SamePerson { .. }))), "{same:?}");
+    assert!(control.status().ready && !data.join(FENCED_FILE).exists());
+
+    // The stop waits for a shard; the desk waits for nobody.
+    let ((busy, is_busy), (release, released)) = (channel(), channel::<()>());
+    let asking = control.clone();
+    let asked = std::thread::spawn(move || {
+        let wait_here = move |_: &mut ravelin_node::control::ShardView<'_>| {
+            busy.send(()).unwrap();
+            released.recv().unwrap();
+        };
+        asking.blocking_ask(0, wait_here).unwrap();
+    });
+    is_busy.recv().unwrap();
+    let (approving, id) = (control.clone(), proposed.id);
+    let approved =
+        std::thread::spawn(move || wait(approving.approve_order(&who("ada", Role::Admin), id)).unwrap());
+    wait_until(|| !control.status().ready, || "the stop does not begin".into());
+    assert_eq!(control.respond(|desk, _| desk.order(id).unwrap().state), State::Running);
+    release.send(()).unwrap();
+    asked.join().unwrap();
+    assert_eq!(approved.join().unwrap().state, State::Done);
+    served.join().unwrap().unwrap();
+
+    log.wait_for(&["node.fenced", "by=olga", "approved_by=ada", "why=compromised"]);
+    let state = std::fs::read_to_string(data.join(FENCED_FILE)).unwrap();
+    let told: serde_json::Value = serde_json::from_str(state.lines().next().unwrap()).unwrap();
+    assert_eq!((&told["order"], &told["by"]), (&id.into(), &"olga".into()));
+    assert_eq!((&told["approved_by"], &told["why"]), (&serde_json::json!(["ada"]), &"compromised".into()));
+    std::fs::remove_file(data.join(FENCED_FILE)).unwrap();
+    let (again, _) = start(config());
+    assert_eq!(state_of(&again, id), State::Done, "and it does not stop again");
+    client(again.addresses()[0], "a").ping();
+    again.shutdown().unwrap();
+}
+
+#[test]
+fn a_revoked_certificate_ends_its_session_for_good() {
+    let plant = Plant::new();
+    let (node, _) = start(plant.config("crl = [\"ca.crl\"]", ""));
+    let (one, two) = (plant.of("meter-1"), plant.of("meter-2"));
+    let (mut revoked, mut other) = (join(&node, &one, "meter-1"), join(&node, &two, "meter-2"));
+    (revoked.ping(), other.ping());
+    // Its ticket is good until then.
+    assert_eq!(shake_hands(&node, &one).conn.handshake_kind(), Some(HandshakeKind::Resumed));
+    let revoke = Action::RevokeCertificate { certificate: plant.serial("meter-1").into() };
+    let timed = order(&node, Request { time_s: Some(60), ..request(revoke.clone()) });
+    assert!(matches!(timed, Err(RespondFailure::Desk(Error::TakesNoTime { .. }))), "{timed:?}");
+    revoked.ping();
+
+    let done = order(&node, request(revoke)).unwrap();
+    assert_eq!((done.state, done.until_ms), (State::Done, None), "{done:?}");
+    assert!(done.undo.contains("stays revoked") && done.effect.is_some(), "{done:?}");
+    assert_eq!(revoked.expect_end(), Some(NOT_AUTHORIZED));
+    other.ping();
+    // Neither with the tickets that it has nor by a full handshake.
+    for _ in 0..4 {
+        assert!(!is_served(&node, &one, "meter-1"));
+    }
+    let fresh = plant.of("meter-1");
+    assert!(!is_served(&node, &fresh, "meter-1"));
+    let undo = wait(node.control().undo_order(&who("ada", Role::Admin), done.id, "a mistake"));
+    let Err(RespondFailure::Desk(error @ Error::Final { .. })) = undo else { panic!("{undo:?}") };
+    assert!(error.to_string().contains("stays revoked"), "{error}");
+    assert!(!is_served(&node, &one, "meter-1"));
+    other.ping();
+    node.shutdown().unwrap();
+}
+
+#[test]
 fn who_is_never_cut_off_is_only_by_an_override_and_a_second_person() {
     let base = tempfile::tempdir().unwrap();
     let (node, _) = started(base.path(), "");
@@ -382,6 +472,37 @@ fn a_playbook_that_asks_proposes_and_one_that_observes_only_tells() {
 }
 
 #[test]
+fn a_playbook_beyond_its_bound_or_the_bound_of_all_asks() {
+    for (bound, limit, why) in
+        [("[playbook.bound]\nclients = 1\n", "", "may meet 1"), ("", "automatic_max = 1\n", "acted 1 times")]
+    {
+        let base = tempfile::tempdir().unwrap();
+        let more = playbook(base.path(), "automatic");
+        let file = base.path().join("playbooks/guessing.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{text}{bound}")).unwrap();
+        let (node, log) = started(base.path(), &format!("{more}{limit}"));
+        // One of its bound that is a share is always let through, and no more of so few.
+        let _all: Vec<_> = (0..60).map(|i| log_in(&node, &format!("panel-{i}"), "bob").unwrap()).collect();
+        for (host, count) in [(9, 1), (10, 2)] {
+            guess(&node, host);
+            let told = || format!("{:?}\n{}", orders_of_playbooks(&node), log.text());
+            wait_until(|| orders_of_playbooks(&node).len() == count, told);
+        }
+        let orders = orders_of_playbooks(&node);
+        assert_eq!((orders[0].state, orders[0].needs), (State::Proposed, 1), "{orders:?}");
+        assert!(orders[0].why.contains(why), "{orders:?}");
+        let subject = |host: u8| BanSubject::parse(&format!("network:127.0.0.{host}")).unwrap();
+        wait_until(|| node.control().ban_on(&subject(9)).is_some(), || log.text());
+        assert!(node.control().ban_on(&subject(10)).is_none());
+        let approved = wait(node.control().approve_order(&olga(), orders[0].id)).unwrap();
+        assert_eq!(approved.state, State::InForce);
+        assert!(node.control().ban_on(&subject(10)).is_some());
+        node.shutdown().unwrap();
+    }
+}
+
+#[test]
 fn a_playbook_does_not_cut_off_who_never_is() {
     let base = tempfile::tempdir().unwrap();
     let more = playbook(base.path(), "automatic");
@@ -406,10 +527,10 @@ fn a_playbook_that_is_wrong_is_told_at_its_line() {
     let text = "[[listener]]\ntransport = \"tcp\"\naddress = \"127.0.0.1:0\"\nbind_client_id = \"none\"\n\
                 dangerous_anonymous = true\n[access]\ndangerous_allow_everything = true\n\
                 [respond]\nplaybooks = \"playbooks\"\nask = [\"no-such\"]\n[respond.stop_node]\napprovals = 1\n";
-    let errors = ravelin_node::config::Config::parse(text, base.path()).unwrap_err().to_string();
+    let errors = Config::parse(text, base.path()).unwrap_err().to_string();
     assert!(errors.contains("approvals") && errors.contains("12"), "two people, always: {errors}");
     let text = text.split("[respond.stop_node]").next().unwrap();
-    let config = ravelin_node::config::Config::parse(text, base.path()).unwrap();
+    let config = Config::parse(text, base.path()).unwrap();
     let errors = Node::start_with_log(config, Box::new(std::io::sink())).err().unwrap().to_string();
     assert!(errors.contains("guessing.toml:3") && errors.contains("did you mean \"automatic\"?"), "{errors}");
     assert!(errors.contains("no-such"), "{errors}");

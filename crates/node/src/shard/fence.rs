@@ -3,17 +3,34 @@
 use super::Shard;
 use super::slab::Key;
 use crate::control::ShardView;
-use ravelin_event::Refusal;
+use ravelin_event::{DisconnectCause, Refusal};
 use ravelin_mqtt::ReasonCode;
 
 impl ShardView<'_> {
-    /// Closes a listener (its index in the configuration), or opens it again. A closed one lets go whoever connects.
-    pub(crate) fn close_listener(&mut self, listener: u16, closed: bool) {
+    /// Closes a listener (its index in the configuration): it lets go whoever connects.
+    pub(crate) fn close_listener(&mut self, listener: u16) {
         for bound in self.shard.bound.iter_mut().filter(|bound| bound.entrance == listener) {
-            bound.closed = closed;
+            bound.closed = true;
         }
-        if closed {
-            self.shard.refuse_unauthenticated(listener);
+        self.shard.refuse_unauthenticated(listener);
+    }
+
+    /// Opens listeners again. Whoever is still connected from before the close got half way is let go: nothing is taken of what
+    /// it publishes, and on a new connection it sends again what was not acknowledged.
+    pub(crate) fn open_listeners(&mut self, is_meant: &impl Fn(u16) -> bool) {
+        let shard = &mut *self.shard;
+        for bound in shard.bound.iter_mut().filter(|bound| is_meant(bound.entrance)) {
+            bound.closed = false;
+        }
+        let draining = shard.conns.keys().filter(|key| {
+            shard.conns.get(*key).is_some_and(|conn| conn.flags.draining && is_meant(conn.entrance))
+        });
+        let draining: Vec<Key> = draining.collect();
+        for key in draining {
+            let Some(link) = shard.conns.get(key).and_then(|conn| conn.link()) else { continue };
+            let (reason, cause) = (ReasonCode::SERVER_SHUTTING_DOWN, DisconnectCause::Administrative);
+            let detail = Some("the listener was closed".into());
+            shard.broker.disconnect(shard.now, link, reason, cause, detail);
         }
     }
 

@@ -50,6 +50,14 @@ pub enum FenceFailure {
         /// Why.
         error: String,
     },
+    /// The node goes on: what was closed to stop it is open again, as far as it says.
+    #[error("{cause}; the node goes on, and {listeners}")]
+    NotStopped {
+        /// Why it was not stopped.
+        cause: Box<FenceFailure>,
+        /// How its listeners are.
+        listeners: &'static str,
+    },
 }
 
 /// What is closed.
@@ -201,8 +209,9 @@ impl Control {
         }
     }
 
-    /// Puts `action` (firewall, stop_listener, stop_node) into force as order `order`, for `ttl_s` seconds where it has a
-    /// time limit; says what it met. Called again with the same order, as after a restart, it changes nothing.
+    /// Puts `action` (firewall, stop_listener) into force as order `order`, for `ttl_s` seconds where it has a
+    /// time limit; says what it met. Called again with the same order, as after a restart, it changes nothing. The node itself is stopped
+    /// by [`Control::blocking_stop_node`].
     pub fn blocking_fence(
         &self,
         order: u64,
@@ -212,10 +221,6 @@ impl Control {
         match action {
             Action::Firewall { network } => self.block_network(order, network, ttl_s),
             Action::StopListener { listener } => self.close_listener(order, listener),
-            Action::StopNode {} => {
-                let reason = StopReason { by: format!("order {order}"), ..StopReason::default() };
-                self.blocking_stop_node(order, &reason)
-            }
             other => Err(FenceFailure::Invalid(format!("{other} closes nothing from outside"))),
         }
     }
@@ -296,7 +301,7 @@ impl Control {
     fn close_listener(&self, order: u64, name: &str) -> Result<String, FenceFailure> {
         let index = self.listener_index(name)?;
         self.0.fence.lock().listeners.insert(order, index);
-        self.blocking_ask_all(move |view| view.close_listener(index, true))?;
+        self.blocking_ask_all(move |view| view.close_listener(index))?;
         let ended = self.drain(move |listener| listener == index, "the listener was closed")?;
         Ok(format!("listener {name} is closed; {ended} connections ended"))
     }
@@ -309,7 +314,7 @@ impl Control {
             return Ok(format!("listener {name} stays closed by another order"));
         }
         drop(closed);
-        self.blocking_ask_all(move |view| view.close_listener(index, false))?;
+        self.blocking_ask_all(move |view| view.open_listeners(&|listener| listener == index))?;
         Ok(format!("listener {name} is open"))
     }
 

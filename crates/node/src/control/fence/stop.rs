@@ -28,24 +28,40 @@ impl Control {
     /// Stops the node in stages: no new connections; no new messages of those who are next; what is under way with them; they themselves,
     /// those of classes that are never cut off last; then what the node is by then is written down, and it stops as it always does, by which store
     /// and record are synced and the record is signed. What was written down is an event of that record as well.
+    ///
+    /// # Errors
+    /// Why the node goes on. Its listeners are open again then, but for those that orders of their own have closed.
     pub fn blocking_stop_node(&self, order: u64, reason: &StopReason) -> Result<String, FenceFailure> {
-        self.0.fence.stopping.store(true, Ordering::Relaxed);
-        let result = self.try_stop_node(order, reason);
-        if result.is_err() {
-            self.0.fence.stopping.store(false, Ordering::Relaxed);
+        if !self.is_attended() {
+            return Err(unattended());
         }
-        result
+        self.0.fence.stopping.store(true, Ordering::Relaxed);
+        self.try_stop_node(order, reason).map_err(|cause| {
+            if let Some(path) = fenced_file(&self.config()) {
+                // A node that goes on is not fenced. Mostly it is not there: nothing came so far.
+                let _ = std::fs::remove_file(path);
+            }
+            let listeners = self.go_on();
+            self.0.fence.stopping.store(false, Ordering::Relaxed);
+            FenceFailure::NotStopped { cause: Box::new(cause), listeners }
+        })
+    }
+
+    /// Opens the listeners again that only the stop had closed; says how they are.
+    fn go_on(&self) -> &'static str {
+        let closed: Vec<u16> = self.0.fence.lock().listeners.values().copied().collect();
+        let is_meant = move |listener: u16| !closed.contains(&listener);
+        match self.blocking_ask_all(move |view| view.open_listeners(&is_meant)) {
+            Ok(_) => "its listeners are open again",
+            Err(_) => "its listeners are open again but on shards that do not answer",
+        }
     }
 
     fn try_stop_node(&self, order: u64, reason: &StopReason) -> Result<String, FenceFailure> {
-        if !self.is_attended() {
-            let what = "the node does not run as a service that could be stopped";
-            return Err(FenceFailure::Invalid(what.into()));
-        }
         let config = self.config();
         for index in 0..config.listeners.len() {
             let index = u16::try_from(index).unwrap_or(u16::MAX);
-            self.blocking_ask_all(move |view| view.close_listener(index, true))?;
+            self.blocking_ask_all(move |view| view.close_listener(index))?;
         }
         let ended = self.drain(|_| true, "the node is stopped by an order")?;
         let (sessions, retained) = self.counts()?;
@@ -74,9 +90,7 @@ impl Control {
             record_sequence: sequence,
         });
         if !self.stop(&Actor { name: format!("order {order}"), ..Actor::node() }) {
-            return Err(FenceFailure::Invalid(
-                "the node does not run as a service that could be stopped".into(),
-            ));
+            return Err(unattended());
         }
         Ok(format!(
             "{ended} connections ended, {sessions} sessions and {retained} retained messages kept; the node stops"
@@ -89,6 +103,10 @@ impl Control {
         let retained = stats.iter().map(|one| one.retained).max().unwrap_or_default();
         Ok((stats.iter().map(|one| one.sessions).sum(), retained))
     }
+}
+
+fn unattended() -> FenceFailure {
+    FenceFailure::Invalid("the node does not run as a service that could be stopped".into())
 }
 
 fn fenced_file(config: &Config) -> Option<PathBuf> {

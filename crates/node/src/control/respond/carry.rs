@@ -1,6 +1,6 @@
 //! How each action is carried out and taken back.
 
-use super::super::{Actor, BanFailure, Control, KeysFailure, Role, Sessions, Via};
+use super::super::{Actor, BanFailure, Control, KeysFailure, Role, Sessions, StopReason, Via};
 use ravelin_broker::home_shard;
 use ravelin_mqtt::ReasonCode;
 use ravelin_protect::{Ban, BanSubject, RevocationSubject};
@@ -117,12 +117,25 @@ impl Control {
             | Action::Posture { .. } => {
                 self.blocking_restrict(order.id, action).map(Done::of).map_err(|error| error.to_string())
             }
+            Action::StopNode {} => {
+                let stopped = self.blocking_stop_node(order.id, &self.stop_reason(order));
+                stopped.map(Done::of).map_err(|error| error.to_string())
+            }
             _ => {
                 let now_ms = self.now().wall_ms;
                 let left = order.until_ms.map(|until_ms| until_ms.saturating_sub(now_ms).div_ceil(1000));
                 self.blocking_fence(order.id, action, left).map(Done::of).map_err(|error| error.to_string())
             }
         }
+    }
+
+    /// Who stands behind a stop of the node, for the record. The desk goes on while the node is being stopped.
+    fn stop_reason(&self, order: &Order<'_>) -> StopReason {
+        let approved_by = self.respond(|desk, _| {
+            let approvals = desk.order(order.id).map(|known| known.approvals.as_slice()).unwrap_or_default();
+            approvals.iter().map(|one| one.by.to_string()).filter(|name| name != order.by).collect()
+        });
+        StopReason { by: order.by.into(), approved_by, why: order.why.into() }
     }
 
     /// Takes back what an order has put into force; puts back what was there before.
