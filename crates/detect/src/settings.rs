@@ -27,6 +27,14 @@ pub struct Settings {
     pub limits: Limits,
 }
 
+impl Settings {
+    /// Filters of the topics whose messages detectors want to see, with their payloads.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        let physical = self.physical.iter().map(|rule| &*rule.topic);
+        physical.chain(self.value.iter().map(|rule| &*rule.topic))
+    }
+}
+
 /// How alarms are told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -102,7 +102,7 @@ fn watches(config: &Config, rates: Option<&Arc<Rates>>) -> Watches {
     for birth in &config.inventory.settings.births {
         watches.add(&birth.filter, Watch::OBSERVE);
     }
-    for filter in config.detect.topics() {
+    for filter in config.detect.settings.topics() {
         watches.add(filter, Watch::DETECT);
     }
     for (filter, limit) in rates.iter().flat_map(|rates| rates.topic_filters()) {

@@ -1,7 +1,13 @@
 //! What is wrong with a configuration: where, what, and what to do.
 
+use super::FILE_NAME;
 use std::fmt;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Largest configuration file.
+const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,6 +127,17 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// The file at `path`, or [`FILE_NAME`] in the directory at `path`, and the directory that it is in. `help` is said if
+    /// it cannot be read.
+    pub fn load(path: &Path, help: &str) -> Result<(Arc<Source>, PathBuf), ConfigErrors> {
+        let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_path_buf() };
+        let name = path.display().to_string();
+        let text = ravelin_protect::file::read_text(&path, FILE_BYTES_MAX)
+            .map_err(|error| ConfigErrors::of(Diagnostic::error(name.clone(), error.to_string(), help)))?;
+        let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        Ok((Arc::new(Source::new(&name, &text)), base))
+    }
+
     pub fn new(name: &str, text: &str) -> Source {
         Source { name: name.into(), text: text.into() }
     }

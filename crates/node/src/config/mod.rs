@@ -64,8 +64,6 @@ use std::time::Duration;
 
 /// The file that a directory's configuration is in.
 pub const FILE_NAME: &str = "ravelin.toml";
-/// Largest configuration file.
-const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// A configuration that was understood. Paths are absolute or relative to the working directory: those in the file
 /// are relative to the file and were joined with its directory.
@@ -215,23 +213,13 @@ impl Config {
 
     /// Reads the file at `path` (or `ravelin.toml` in the directory at `path`).
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-        let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_path_buf() };
-        let name = path.display().to_string();
-        let text = ravelin_protect::file::read_text(&path, FILE_BYTES_MAX).map_err(|error| {
-            let help = "make one with `ravelin init DIR`, or name another file";
-            ConfigErrors::of(Diagnostic::error(name.clone(), error.to_string(), help))
-        })?;
-        let base = path.parent().unwrap_or(Path::new(""));
-        Config::parse_named(&text, base, &name)
+        let (source, base) = Source::load(path, "make one with `ravelin init DIR`, or name another file")?;
+        sections::parse(source, &base)
     }
 
     /// Parses a configuration; the paths in it are relative to `base_dir`. Never panics, whatever the text.
     pub fn parse(text: &str, base_dir: &Path) -> Result<Config, ConfigErrors> {
-        Config::parse_named(text, base_dir, FILE_NAME)
-    }
-
-    fn parse_named(text: &str, base_dir: &Path, name: &str) -> Result<Config, ConfigErrors> {
-        sections::parse(Arc::new(Source::new(name, text)), base_dir)
+        sections::parse(Arc::new(Source::new(FILE_NAME, text)), base_dir)
     }
 
     /// What may be the path of a file that the configuration names, and of itself. Whether there is one is another question.

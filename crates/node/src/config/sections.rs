@@ -29,7 +29,17 @@ dangerous_anonymous = true
 dangerous_allow_everything = true
 ";
 
+/// A configuration that a node can serve with.
 pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigErrors> {
+    read(source, base, true)
+}
+
+/// A configuration of which some sections may not be there, and what must agree between sections is not looked at.
+pub(super) fn parse_part(source: Arc<Source>, base: &Path) -> Result<Config, ConfigErrors> {
+    read(source, base, false)
+}
+
+fn read(source: Arc<Source>, base: &Path, whole: bool) -> Result<Config, ConfigErrors> {
     let (document, syntax) = DeTable::parse_recoverable(&source.text);
     let mut reader = Reader { source: &source, found: Vec::new(), places: BTreeMap::new() };
     for error in &syntax {
@@ -144,7 +154,7 @@ pub(super) fn parse(source: Arc<Source>, base: &Path) -> Result<Config, ConfigEr
         source: source.clone(),
         places: BTreeMap::new(),
     };
-    if complete {
+    if complete && whole {
         check(&config, &mut reader);
     }
     let Reader { mut found, places, .. } = reader;

@@ -5,9 +5,12 @@
 mod expect;
 mod fields;
 
+use super::diagnostic::{ConfigErrors, Source};
 use super::read::Table;
+use super::sections;
 use fields::{Fields, wrong};
 use ravelin_detect::Settings;
+use std::path::Path;
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -28,10 +31,12 @@ pub struct DetectConfig {
 }
 
 impl DetectConfig {
-    /// The topics whose messages detectors want to see.
-    pub fn topics(&self) -> impl Iterator<Item = &str> {
-        let physical = self.settings.physical.iter().map(|rule| &*rule.topic);
-        physical.chain(self.settings.value.iter().map(|rule| &*rule.topic))
+    /// Reads these sections of the file at `path` (or of `ravelin.toml` in the directory at `path`), which may be all that
+    /// there is in it. What else is there must be right, too, but a node need not be able to serve with it.
+    pub fn load(path: &Path) -> Result<DetectConfig, ConfigErrors> {
+        let help = "name the configuration of a node, or a file with some of its sections";
+        let (source, base) = Source::load(path, help)?;
+        Ok(sections::parse_part(source, &base)?.detect)
     }
 }
 
@@ -94,6 +99,7 @@ fn section(table: &mut Table<'_, '_>) -> DetectConfig {
 
 #[cfg(test)]
 mod tests {
+    use super::DetectConfig;
     use crate::config::Config;
     use std::path::Path;
 
@@ -102,6 +108,23 @@ mod tests {
 
     fn parse(text: &str) -> Result<Config, String> {
         Config::parse(&format!("{LISTENER}{text}"), Path::new("/")).map_err(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn a_file_may_have_these_sections_only_and_is_read_as_strictly() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = |text: &str| {
+            std::fs::write(folder.path().join("ravelin.toml"), text).unwrap();
+            DetectConfig::load(folder.path()).map_err(|errors| errors.to_string())
+        };
+        let part = "[detect]\nquiet = \"7m\"\n[[value]]\ntopic = \"volt\"\nmax = 250\n";
+        let read = load(part).unwrap();
+        assert_eq!((read.settings.episodes.quiet_ms, read.settings.value.len()), (420_000, 1));
+        assert_eq!(load(&format!("{LISTENER}{part}")), Ok(read));
+        let error = load("[detect]\nquiet = \"7m\"\n[[valu]]\ntopic = \"volt\"\n").unwrap_err();
+        assert!(error.contains("ravelin.toml:3:") && error.contains("did you mean `value`"), "{error}");
+        let error = DetectConfig::load(&folder.path().join("none.toml")).unwrap_err().to_string();
+        assert!(error.contains("none.toml") && error.contains("name the configuration"), "{error}");
     }
 
     #[test]
@@ -158,7 +181,7 @@ max = 130.5
         assert_eq!((expected.interval_s, expected.grace_s), (Some(60.0), Some(90.0)));
         assert_eq!((expected.inspection_days, expected.connected, expected.watch), (Some(90), true, None));
         assert_eq!((settings.value[0].min, settings.value[0].max), (Some(110.0), Some(130.5)));
-        assert_eq!(detect.topics().collect::<Vec<_>>(), ["doors/+/state", "meters/+/volt"]);
+        assert_eq!(settings.topics().collect::<Vec<_>>(), ["doors/+/state", "meters/+/volt"]);
     }
 
     #[test]
