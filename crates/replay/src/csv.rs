@@ -5,7 +5,7 @@
 //! `retain`, `dup`, `mid`, `topic`, `plen`, `pay`, `code` and `label` may be; others are not looked at. Quotes are those of
 //! RFC 4180.
 
-use crate::{Error, Row, Sink, Warning, What};
+use crate::{Error, Place, Row, Sink, Warning, What};
 use std::borrow::Cow;
 use std::io::BufRead;
 use std::net::{IpAddr, SocketAddr};
@@ -49,21 +49,36 @@ pub(crate) fn read(input: impl BufRead, sink: &mut impl Sink) -> Result<(), Erro
     let mut table = Table { input, line: 0, record: Vec::new(), fields: Vec::new(), unquoted: Vec::new() };
     let columns = header(&mut table)?;
     let mut address = Address::default();
-    loop {
-        match table.next_record()? {
-            Record::End => return Ok(()),
-            Record::Empty => {}
-            Record::Odd(what) => sink.warn(Warning { line: table.line, column: "", what: what.into() }),
+    let (mut read, mut odd) = (0_u64, 0_u64);
+    let (column, what) = loop {
+        let (column, what) = match table.next_record()? {
+            Record::End if read > 0 => return Ok(()),
+            Record::End if odd > 0 => {
+                let line = table.line;
+                let what = format!("line {line}: the table ends, and not one of {odd} rows could be read");
+                return Err(Error::Unknown(what));
+            }
+            Record::End => break ("", "the table ends: it has a header, and no row".into()),
+            Record::Empty => continue,
+            Record::Odd(what) => ("", what.into()),
             Record::Fields => {
                 let text = table.text();
                 let fields = Fields { text: &text, ends: &table.fields, columns: &columns };
                 match row(&fields, &mut address) {
-                    Ok((row, label)) => sink.row(&row, label),
-                    Err((column, what)) => sink.warn(Warning { line: table.line, column, what }),
+                    Ok((row, label)) => {
+                        read += 1;
+                        sink.row(&row, label);
+                        continue;
+                    }
+                    Err(wrong) => wrong,
                 }
             }
-        }
-    }
+        };
+        odd += 1;
+        sink.warn(Warning { place: Place::Line(table.line), column, what });
+    };
+    sink.warn(Warning { place: Place::Line(table.line), column, what });
+    Ok(())
 }
 
 fn header(table: &mut Table<impl BufRead>) -> Result<Columns, Error> {
@@ -127,10 +142,12 @@ impl<'a> Fields<'a> {
     }
 
     fn number<T: std::str::FromStr + Default>(&self, column: usize) -> Result<T, (&'static str, String)> {
-        let field = self.field(column).trim();
-        if field.is_empty() {
+        let field = self.field(column);
+        // Most are empty, and need no trimming.
+        if field.is_empty() || field.trim().is_empty() {
             return Ok(T::default());
         }
+        let field = field.trim();
         field.parse().map_err(|_| (NAMES[column], format!("{} is no number that fits", shown(field))))
     }
 
@@ -237,7 +254,7 @@ impl<R: BufRead> Table<R> {
             if !whole {
                 return Ok(Record::Odd("the row is too long, or does not end"));
             }
-            quotes += self.record[from..].iter().filter(|byte| **byte == b'"').count();
+            quotes += self.scan(from);
             if quotes % 2 == 0 || bytes == 0 {
                 break;
             }
@@ -251,38 +268,46 @@ impl<R: BufRead> Table<R> {
         if quotes > 0 {
             self.unquote();
         } else {
-            self.fields
-                .extend(self.record.iter().enumerate().filter(|(_, byte)| **byte == b',').map(|(at, _)| at));
             self.fields.push(self.record.len());
         }
         Ok(if self.fields.len() > COLUMNS_MAX { Record::Odd("too many columns") } else { Record::Fields })
     }
 
+    /// Looks at each byte of the line that begins at `from` once: notes its commas, and counts its quotes.
+    fn scan(&mut self, from: usize) -> usize {
+        let line = &self.record[from..];
+        let (mut at, mut quotes) = (0, 0);
+        while at < line.len() {
+            match line[at] {
+                b',' => self.fields.push(from + at),
+                b'"' => quotes += 1,
+                _ => {}
+            }
+            at += 1;
+        }
+        quotes
+    }
+
     /// Appends a line to the record: its bytes, and whether it is whole. Of a longer one the rest is skipped.
     fn next_line(&mut self) -> Result<(usize, bool), Error> {
-        let fail = |source| Error::Read { what: "the table", source };
-        let mut bytes = 0;
-        loop {
-            let available = match self.input.fill_buf() {
-                Ok(available) => available,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(fail(error)),
-            };
-            let end = available.iter().position(|byte| *byte == b'\n');
-            let count = end.map_or(available.len(), |at| at + 1);
-            let room = ROW_BYTES_MAX.saturating_sub(self.record.len());
-            self.record.extend_from_slice(&available[..count.min(room)]);
-            bytes += count;
-            self.input.consume(count);
-            if end.is_some() || count == 0 {
-                return Ok((bytes, self.record.len() < ROW_BYTES_MAX));
-            }
+        let line = self.line;
+        let fail = |source| Error::Read { what: format!("the table after line {line}"), source };
+        let room = ROW_BYTES_MAX.saturating_sub(self.record.len()) as u64;
+        let mut limited = std::io::Read::take(&mut self.input, room);
+        let bytes = limited.read_until(b'\n', &mut self.record).map_err(fail)?;
+        if self.record.len() < ROW_BYTES_MAX {
+            return Ok((bytes, true));
         }
+        if self.record.last() != Some(&b'\n') {
+            self.input.skip_until(b'\n').map_err(fail)?;
+        }
+        Ok((bytes, false))
     }
 
     /// Takes the quotes out of the record, and finds where its fields end.
     fn unquote(&mut self) {
         self.unquoted.clear();
+        self.fields.clear();
         let mut inside = false;
         let mut bytes = self.record.iter().copied().peekable();
         while let Some(byte) = bytes.next() {
@@ -371,8 +396,9 @@ mod tests {
              1,7,10.0.0.1,9,HELLO,c,,,,\n1,7,10.0.0.1,9,OPEN,q,,,,\n\n2,7,10.0.0.1,9,OPEN,c,,,,\n"
         );
         let kept = kept(text.as_bytes());
-        let places: Vec<_> = kept.warnings.iter().map(|warning| (warning.line, warning.column)).collect();
-        assert_eq!(places, [(2, "t"), (3, "src"), (4, "sport"), (5, "ev"), (6, "dir")]);
+        let places: Vec<_> = kept.warnings.iter().map(|warning| (warning.place, warning.column)).collect();
+        let expected = [(2, "t"), (3, "src"), (4, "sport"), (5, "ev"), (6, "dir")];
+        assert_eq!(places, expected.map(|(line, column)| (Place::Line(line), column)));
         assert_eq!(kept.rows.len(), 1);
     }
 

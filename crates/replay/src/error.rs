@@ -9,8 +9,8 @@ pub enum Error {
     /// The operating system, or the compression.
     #[error("failed to read {what}")]
     Read {
-        /// What was read.
-        what: &'static str,
+        /// What was read, and how far.
+        what: String,
         /// Why not.
         source: std::io::Error,
     },
@@ -27,11 +27,32 @@ pub enum Error {
     },
 }
 
+/// Where in a recording; all count from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A line of a table or a log.
+    Line(u64),
+    /// A packet of a capture.
+    Packet(u64),
+    /// An event, where it does not matter what the recording is.
+    Event(u64),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Line(number) => write!(f, "line {number}"),
+            Place::Packet(number) => write!(f, "packet {number}"),
+            Place::Event(number) => write!(f, "event {number}"),
+        }
+    }
+}
+
 /// One thing that is odd and was left out: `line 12, column src: "10.0.0" is no address`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// The line, from 1; for a capture the packet.
-    pub line: u64,
+    /// Where.
+    pub place: Place,
     /// The column of a table; empty where there is none.
     pub column: &'static str,
     /// What is odd.
@@ -40,7 +61,7 @@ pub struct Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}", self.line)?;
+        write!(f, "{}", self.place)?;
         if !self.column.is_empty() {
             write!(f, ", column {}", self.column)?;
         }

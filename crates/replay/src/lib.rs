@@ -15,7 +15,7 @@ mod row;
 mod source;
 mod translate;
 
-pub use error::{Error, Warning};
+pub use error::{Error, Place, Warning};
 pub use player::{Player, Tally};
 pub use row::{Row, What};
 pub use source::{Form, Options, read};

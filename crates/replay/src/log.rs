@@ -4,7 +4,7 @@
 //! A log has no meters: what needs counts of messages says nothing here. A record that was made by a later version is left
 //! out if it is not understood.
 
-use crate::{Error, Sink, Warning};
+use crate::{Error, Place, Sink, Warning};
 use ravelin_detect::{Arrived, Operation, Sight};
 use ravelin_event::{DisconnectCause, Refusal};
 use serde::Deserialize;
@@ -27,30 +27,45 @@ struct Line {
 /// Reads a log to its end.
 pub(crate) fn read(mut input: impl BufRead, sink: &mut impl Sink) -> Result<(), Error> {
     let (mut bytes, mut line) = (Vec::new(), 0);
+    // Records that were understood, and others.
+    let (mut read, mut odd) = (0, 0);
     loop {
         bytes.clear();
         let mut limited = std::io::Read::take(&mut input, LINE_BYTES_MAX as u64);
         let count = limited
             .read_until(b'\n', &mut bytes)
-            .map_err(|source| Error::Read { what: "the log", source })?;
+            .map_err(|source| Error::Read { what: format!("the log after line {line}"), source })?;
         if count == 0 {
-            return Ok(());
+            return if read == 0 && odd > 0 { Err(not_one(line, odd)) } else { Ok(()) };
         }
         line += 1;
         // Other programs may write to the same stream.
         if !bytes.starts_with(b"{") {
             continue;
         }
-        let odd = |what: String| Warning { line, column: "", what };
-        match serde_json::from_slice::<Line>(&bytes) {
+        let warning = |what: String| Warning { place: Place::Line(line), column: "", what };
+        let what = match serde_json::from_slice::<Line>(&bytes) {
             Ok(record) => match sight(&record.id, &record.fields) {
-                Ok(Some(sight)) => sink.sight(record.at_ms, sight),
-                Ok(None) => {}
-                Err(field) => sink.warn(odd(format!("{} without a {field} that can be read", record.id))),
+                Ok(sight) => {
+                    read += 1;
+                    if let Some(sight) = sight {
+                        sink.sight(record.at_ms, sight);
+                    }
+                    continue;
+                }
+                Err(field) => format!("{} without a {field} that can be read", record.id),
             },
-            Err(error) => sink.warn(odd(format!("no record of an event: {error}"))),
-        }
+            Err(error) => format!("no record of an event: {error}"),
+        };
+        odd += 1;
+        sink.warn(warning(what));
     }
+}
+
+fn not_one(line: u64, odd: u64) -> Error {
+    Error::Unknown(format!(
+        "line {line}: the log ends, and not one of {odd} records in it could be understood"
+    ))
 }
 
 /// What a record tells the detectors; an error names the field that is missing.
@@ -250,6 +265,9 @@ mod tests {
                 ),
             ]
         );
-        assert_eq!(kept.1.iter().map(|warning| warning.line).collect::<Vec<_>>(), [6, 7]);
+        assert_eq!(
+            kept.1.iter().map(|warning| warning.place).collect::<Vec<_>>(),
+            [Place::Line(6), Place::Line(7)]
+        );
     }
 }

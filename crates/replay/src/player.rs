@@ -1,7 +1,7 @@
 //! Runs a recording through the detectors, in the recording's own time.
 
 use crate::translate::METER_MS;
-use crate::{Row, Sink, Translator, Warning};
+use crate::{Place, Row, Sink, Translator, Warning};
 use ravelin_detect::{Engine, Sight};
 use ravelin_event::Notice;
 
@@ -17,6 +17,8 @@ pub struct Tally {
     pub rows: u64,
     /// Things that the detectors were told.
     pub sights: u64,
+    /// Messages among them whose payload they were told.
+    pub observed: u64,
     /// When the first of them was, in milliseconds since the Unix epoch.
     pub first_ms: u64,
     /// And the last.
@@ -37,8 +39,9 @@ pub struct Player<S, W> {
 }
 
 impl<S: FnMut(Notice), W: FnMut(Warning)> Player<S, W> {
-    /// One that plays to this engine. `watched`: filters of topics whose payload the detectors are told.
-    pub fn new(engine: Engine, watched: Vec<String>, say: S, warn: W) -> Player<S, W> {
+    /// One that plays to this engine, which is told the messages to the topics that its settings name, as in a node.
+    pub fn new(engine: Engine, say: S, warn: W) -> Player<S, W> {
+        let watched = engine.settings().topics().map(str::to_owned).collect();
         Player {
             engine,
             translator: Translator::new(watched),
@@ -81,7 +84,7 @@ impl<S: FnMut(Notice), W: FnMut(Warning)> Player<S, W> {
         }
         if at_ms - now_ms > HOLE_MS {
             (self.warn)(Warning {
-                line: self.tally.rows,
+                place: Place::Event(self.tally.rows),
                 column: "t",
                 what: format!("{} days without anything are left out", (at_ms - now_ms) / 86_400_000),
             });
@@ -108,6 +111,7 @@ impl<S: FnMut(Notice), W: FnMut(Warning)> Player<S, W> {
     fn drain(&mut self) {
         while let Some((at_ms, sight)) = self.translator.poll_sight() {
             self.tally.sights += 1;
+            self.tally.observed += u64::from(matches!(sight, Sight::Observed { .. }));
             self.engine.handle(at_ms, &sight);
         }
         while let Some(notice) = self.engine.poll_notice() {

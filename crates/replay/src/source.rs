@@ -43,11 +43,13 @@ pub fn read<S: Sink>(input: impl Read, options: &Options, sink: &mut S) -> Resul
 fn read_plain<S: Sink>(mut input: impl BufRead, options: &Options, sink: &mut S) -> Result<Form, Error> {
     let start = start(&mut input)?;
     let form = if start.is_empty() {
-        return Err(Error::Unknown("the recording is empty".into()));
+        return Err(Error::Unknown("the recording is empty: there is not one byte in it".into()));
     } else if capture::is_capture(start) {
         Form::Capture
     } else if start.starts_with(b"{") {
         Form::Log
+    } else if let Some(what) = no_text(start) {
+        return Err(Error::Unknown(what));
     } else {
         Form::Csv
     };
@@ -59,7 +61,32 @@ fn read_plain<S: Sink>(mut input: impl BufRead, options: &Options, sink: &mut S)
     Ok(form)
 }
 
+/// Why this is the start of no text, if it is none.
+fn no_text(start: &[u8]) -> Option<String> {
+    const PACKED: [(&[u8], &str); 5] = [
+        (b"\xFD7zXZ\0", "xz"),
+        (b"\x28\xB5\x2F\xFD", "zstd"),
+        (b"BZh", "bzip2"),
+        (b"PK\x03\x04", "zip"),
+        (b"\x1F\x8B", "gzip twice"),
+    ];
+    if let Some((_, name)) = PACKED.iter().find(|(magic, _)| start.starts_with(magic)) {
+        return Some(format!(
+            "byte 0: it is compressed with {name}; undo that first (only gzip is undone here)"
+        ));
+    }
+    let head = &start[..start.len().min(512)];
+    let odd = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\r' | b'\n');
+    let at = head.iter().position(odd)?;
+    let begins: Vec<String> = head.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    Some(format!(
+        "byte {at}: this is no text, and it begins with {}: neither a capture (pcap, pcapng), nor a table of events in CSV, \
+         nor the JSON event log of a node",
+        begins.join(" ")
+    ))
+}
+
 /// The first bytes, which stay to be read.
 fn start(input: &mut impl BufRead) -> Result<&[u8], Error> {
-    input.fill_buf().map_err(|source| Error::Read { what: "the recording", source })
+    input.fill_buf().map_err(|source| Error::Read { what: "the start of the recording".into(), source })
 }

@@ -35,7 +35,7 @@ pub fn play(feed: impl FnOnce(&mut dyn FnMut(&Row<'_>, &str))) -> Played {
     let mut truth = Truth::default();
     let say = |notice: Notice| alarms.borrow_mut().hear(&notice);
     let warn = |warning: Warning| panic!("{warning}");
-    let mut player = Player::new(Engine::new(Settings::default(), SEED), Vec::new(), say, warn);
+    let mut player = Player::new(Engine::new(Settings::default(), SEED), say, warn);
     feed(&mut |row, label| {
         truth.see(row, label);
         player.row(row, None);

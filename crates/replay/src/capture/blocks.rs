@@ -246,9 +246,10 @@ impl<R: Read> Blocks<R> {
     fn fill(&mut self, count: usize) -> Result<bool, Error> {
         self.block.clear();
         let mut limited = self.input.by_ref().take(count as u64);
-        let read = limited
-            .read_to_end(&mut self.block)
-            .map_err(|source| Error::Read { what: "the capture", source })?;
+        let read = limited.read_to_end(&mut self.block).map_err(|source| {
+            let what = format!("the capture after packet {}, byte {}", self.number, self.offset);
+            Error::Read { what, source }
+        })?;
         self.offset += read as u64;
         if read > 0 && read < count {
             return Err(self.damaged("it is cut off"));

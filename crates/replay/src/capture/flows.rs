@@ -173,6 +173,11 @@ impl Flows {
         }
     }
 
+    /// Connections that were of MQTT.
+    pub fn count(&self) -> u64 {
+        self.numbers
+    }
+
     pub fn handle_segment(&mut self, at_us: u64, segment: &Segment<'_>, sink: &mut impl Sink) {
         // Captures of several interfaces are not always in order.
         self.now_us = self.now_us.max(at_us);

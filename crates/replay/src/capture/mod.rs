@@ -10,7 +10,7 @@ mod link;
 mod mqtt;
 mod stream;
 
-use crate::{Error, Options, Sink, Warning};
+use crate::{Error, Options, Place, Sink, Warning};
 use blocks::Blocks;
 use flows::Flows;
 use std::io::Read;
@@ -34,7 +34,7 @@ pub(crate) fn read(input: impl Read, options: &Options, sink: &mut impl Sink) ->
                     if !unknown_links.contains(&link_type) && unknown_links.len() < 16 {
                         unknown_links.push(link_type);
                         let what = format!("link type {link_type} is not read: its packets are left out");
-                        sink.warn(Warning { line: packet.number, column: "", what });
+                        sink.warn(Warning { place: Place::Packet(packet.number), column: "", what });
                     }
                 }
             },
@@ -42,12 +42,19 @@ pub(crate) fn read(input: impl Read, options: &Options, sink: &mut impl Sink) ->
             Err(error) => break Err(error),
         }
     };
+    if result.is_ok() && flows.count() == 0 {
+        let packets = blocks.number();
+        let what = format!(
+            "the capture ends, and none of {packets} packets is of MQTT over TCP; name its port if it begins in the middle"
+        );
+        sink.warn(Warning { place: Place::Packet(packets), column: "", what });
+    }
     flows.finish(sink);
     match result {
         // What was captured until it was cut off counts.
         Err(Error::Damaged { offset, what }) if blocks.number() > 0 => {
             let what = format!("the capture ends at byte {offset}: {what}");
-            sink.warn(Warning { line: blocks.number(), column: "", what });
+            sink.warn(Warning { place: Place::Packet(blocks.number()), column: "", what });
             Ok(())
         }
         other => other,

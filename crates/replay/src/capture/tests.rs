@@ -226,7 +226,7 @@ fn a_capture_that_is_cut_off_or_broken_counts_up_to_there() {
     pcap.shake();
     pcap.client(100, link::ACK, CONNECT);
     let told = told(&pcap.bytes[..pcap.bytes.len() - 3]);
-    assert!(told.starts_with("1OPENc: 1ENDc: !line 3: the capture ends at byte"), "{told}");
+    assert!(told.starts_with("1OPENc: 1ENDc: !packet 3: the capture ends at byte"), "{told}");
     let mut told = Told::default();
     assert!(read(&pcap.bytes[..10], &Options::default(), &mut told).is_err());
     for end in 0..pcap.bytes.len() {

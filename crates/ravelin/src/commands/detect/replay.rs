@@ -1,10 +1,11 @@
 //! `ravelin detect replay`: what Ravelin would have said to recorded traffic.
 
 use crate::client::Moment;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use ravelin_detect::{Engine, Settings};
 use ravelin_event::{Alarm, Notice};
-use ravelin_replay::{Options, Player, Tally, Warning, read};
+use ravelin_node::config::DetectConfig;
+use ravelin_replay::{Form, Options, Player, Tally, Warning, read};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Read, Write};
@@ -21,12 +22,14 @@ const EXAMPLES: &str = "\
 Examples:
   ravelin detect replay capture.pcapng                  what Ravelin would have said to it
   ravelin detect replay events.csv.gz --json            one JSON object an alarm, one a line
-  ravelin detect replay node.log --settings detect.toml the event log of a node, with settings of your own
+  ravelin detect replay events.csv --settings plant     as the node of the deployment in ./plant would have seen it
   tcpdump -i eth0 -U -w - tcp port 1883 | ravelin detect replay -
 
 A recording is a capture (pcap, pcapng), a table of events in CSV, or the JSON event log of a node; each may be compressed
 with gzip. Nothing is sent anywhere, and no node is needed. A label in a table is not shown to the detectors.
-Exit codes: 0 it was read to its end (whatever was found), 1 it cannot be read, 2 wrong usage.";
+Settings are those of a node, in its words: [detect], [[behaviour]], [[expect]], [[physical]] and [[value]] of a ravelin.toml,
+or of a file that has nothing else. The detectors are told the payloads of topics that [[physical]] and [[value]] name.
+Exit codes: 0 it was read to its end (whatever was found), 1 it or the settings cannot be read, 2 wrong usage.";
 
 /// Run recorded traffic through the detectors.
 #[derive(clap::Args)]
@@ -40,8 +43,9 @@ pub struct Args {
     /// Print all that is said: also what is worse or over, and findings that are no alarm.
     #[arg(long)]
     all: bool,
-    /// Settings of the detectors, in TOML; what is not in it has its default.
-    #[arg(long, value_name = "FILE")]
+    /// The configuration of a node (or its directory), or a file with its sections of detection alone; what is not in it
+    /// has its default.
+    #[arg(long, value_name = "FILE|DIR")]
     settings: Option<PathBuf>,
     /// A port on which a capture has MQTT, beside 1883 (repeatable); others are recognised by their CONNECT.
     #[arg(long = "port", value_name = "PORT")]
@@ -73,30 +77,35 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             eprintln!("ravelin: warning: {warning}");
         }
     };
-    let mut player = Player::new(Engine::new(settings, SEED), Vec::new(), say, warn);
+    let mut player = Player::new(Engine::new(settings, SEED), say, warn);
     let result = read(input, &options, &mut player);
-    let (_, tally) = player.finish();
+    let (engine, tally) = player.finish();
+    let watches = engine.settings().topics().next().is_some();
     let mut output = output.into_inner();
     if odd > WARNINGS_MAX {
         eprintln!("ravelin: warning: {} more odd places were left out", odd - WARNINGS_MAX);
     }
     let closed = output.closed();
-    let summarised =
-        if args.json { output.out.flush() } else { output.summary(tally, odd, started.elapsed()) };
-    result.with_context(|| format!("failed to replay {}", args.file.display()))?;
+    // Of what could not be read at all, nothing is said beside why: "no alarm" would be no news.
+    let summarised = if args.json || (result.is_err() && tally.rows == 0) {
+        output.out.flush()
+    } else {
+        output.summary(tally, odd, started.elapsed())
+    };
+    let form = result.with_context(|| format!("failed to replay {}", args.file.display()))?;
+    if watches && tally.observed == 0 {
+        let why = if form == Form::Log { ": an event log has no messages" } else { "" };
+        eprintln!("ravelin: warning: no message to a topic of [[physical]] or [[value]] was seen{why}");
+    }
     if !closed {
         summarised.context("failed to write")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// The error shows each line that is wrong, and points at what is wrong in it.
 fn settings(path: &Path) -> anyhow::Result<Settings> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
-    match toml::from_str(&text) {
-        Ok(settings) => Ok(settings),
-        // The error shows the line, and points at what is wrong in it.
-        Err(error) => bail!("{}: {error}", path.display()),
-    }
+    DetectConfig::load(path).map(|config| config.settings).map_err(|errors| anyhow::anyhow!("{errors}"))
 }
 
 struct Output {
@@ -254,11 +263,20 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_do_not_exist_are_pointed_at() {
+    fn settings_are_those_of_a_node_and_what_is_wrong_is_pointed_at() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("detect.toml");
-        std::fs::write(&path, "\nnonsense = 1\n").unwrap();
-        let error = settings(&path).unwrap_err().to_string();
-        assert!(error.contains("line 2") && error.contains("nonsense"), "{error}");
+        let load = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            settings(&path).map_err(|error| error.to_string())
+        };
+        let text = "[detect]\nquiet = \"7m\"\n[[value]]\ntopic = \"volt\"\nmax = 250\n";
+        let read = load(text).unwrap();
+        assert_eq!((read.episodes.quiet_ms, read.topics().collect::<Vec<_>>()), (420_000, vec!["volt"]));
+        let error = load("[detect]\nquiet = \"7m\"\nnonsense = 1\n").unwrap_err();
+        assert!(error.contains("detect.toml:3:") && error.contains("nonsense"), "{error}");
+        // The engine's own form is no configuration.
+        let error = load("[episodes]\nquiet_ms = 7\n").unwrap_err();
+        assert!(error.contains("detect.toml:1:") && error.contains("no key `episodes`"), "{error}");
     }
 }
