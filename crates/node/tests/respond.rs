@@ -330,7 +330,8 @@ fn a_revoked_certificate_ends_its_session_for_good() {
     let (node, _) = start(plant.config("crl = [\"ca.crl\"]", ""));
     let (one, two) = (plant.of("meter-1"), plant.of("meter-2"));
     let (mut revoked, mut other) = (join(&node, &one, "meter-1"), join(&node, &two, "meter-2"));
-    (revoked.ping(), other.ping());
+    revoked.ping();
+    other.ping();
     // Its ticket is good until then.
     assert_eq!(shake_hands(&node, &one).conn.handshake_kind(), Some(HandshakeKind::Resumed));
     let revoke = Action::RevokeCertificate { certificate: plant.serial("meter-1").into() };

@@ -98,3 +98,47 @@ impl Shard {
         self.tell_refused(address, Refusal::ShuttingDown);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Node;
+    use crate::config::Config;
+    use ravelin_respond::Action;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    /// A client's connection, once it is served.
+    fn served(node: &Node) -> TcpStream {
+        let mut socket = TcpStream::connect(node.addresses()[0]).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        socket.write_all(b"\x10\x0e\0\x04MQTT\x05\x02\0\x3c\0\0\x01a").unwrap();
+        let mut head = [0; 2];
+        socket.read_exact(&mut head).unwrap();
+        let mut rest = vec![0; usize::from(head[1])];
+        socket.read_exact(&mut rest).unwrap();
+        assert_eq!((head[0], rest[1]), (0x20, 0));
+        socket
+    }
+
+    #[test]
+    fn whoever_was_being_drained_is_let_go_when_the_listener_opens_again() {
+        let config = Config::dangerous_open(([127, 0, 0, 1], 0).into(), None, 1).unwrap();
+        let listener = config.listeners[0].name.as_str().into();
+        let node = Node::start_with_log(config, Box::new(std::io::sink())).unwrap();
+        let control = node.control();
+        let mut draining = served(&node);
+        // So far a close has come when something fails.
+        let half_way = control.blocking_ask(0, |view| {
+            view.close_listener(0);
+            view.drain_listeners(&|_| true, true)
+        });
+        assert_eq!(half_way, Ok(0));
+        control.blocking_unfence(1, &Action::StopListener { listener }).unwrap();
+        let mut told = Vec::new();
+        draining.read_to_end(&mut told).unwrap();
+        assert_eq!((told[0], told[2]), (0xE0, 0x8B), "{told:?}");
+        drop(served(&node));
+        node.shutdown().unwrap();
+    }
+}
