@@ -225,6 +225,13 @@ impl Cx {
         true
     }
 
+    /// An open alarm waits so long for another sign of it, in milliseconds since the last one.
+    pub fn wait_for(&mut self, detector: &str, subject: &Subject, quiet_ms: u64) {
+        if let Some(episode) = self.episodes.open.get_mut(&KeyRef { detector, subject }) {
+            episode.quiet_ms = quiet_ms;
+        }
+    }
+
     /// Something more is to be said with an open alarm, once, when it is told again.
     pub(crate) fn add_to_summary(&mut self, detector: &str, subject: &Subject, note: &str) {
         let Some(episode) = self.episodes.open.get(&KeyRef { detector, subject }) else { return };
@@ -244,6 +251,7 @@ impl Cx {
         let key = KeyRef { detector: raise.detector(), subject: &raise.subject };
         if let Some(episode) = self.episodes.open.get(&key) {
             let id = episode.id;
+            self.figures_go_on(id, &raise);
             let name = raise.name.take();
             let detector = name.as_deref().unwrap_or(raise.info.name);
             self.goes_on(at_ms, detector, &raise.subject, raise.value, raise.severity);
@@ -260,6 +268,19 @@ impl Cx {
             }
         }
         self.open(at_ms, raise)
+    }
+
+    /// The figures of an open alarm are those of now.
+    fn figures_go_on(&mut self, id: u64, raise: &Raise) {
+        if raise.figures.is_empty() {
+            return;
+        }
+        let Some(alarm) = self.episodes.alarms.find_mut(id) else { return };
+        for figure in &mut alarm.figures {
+            if let Some(now) = raise.figures.iter().find(|now| now.name == figure.name) {
+                figure.value = now.value;
+            }
+        }
     }
 
     fn fill_in(&self, raise: &mut Raise) {

@@ -6,15 +6,18 @@
 //! User Names are kept by space-saving with a sketch of the sources, so that guessing that is spread over many addresses is
 //! seen at its sixth attempt, however slow.
 //!
+//! An attack is one alarm, at whatever pace: it stays open for four times the longest pause between the attempts that are
+//! remembered (eight), five minutes at least and a day at most. Whoever tries less often than once in a day is told each time.
+//!
 //! Spraying that is spread over both is seen by the sources whose first log-in fails: a decayed count (tau one hour) beside a
 //! Poisson tail of what was usual in the days before, and one an hour at least.
 
 use super::Shared;
 use super::state::Logins;
-use super::trail::Step;
+use super::trail::{Step, Trail};
 use crate::Raise;
 use crate::entities::source_of;
-use crate::statistics::poisson_threshold;
+use crate::statistics::{Cusum, poisson_threshold};
 use crate::{Arrived, Cx, DetectorInfo};
 use ravelin_event::{Severity, Subject};
 use std::net::SocketAddr;
@@ -22,6 +25,8 @@ use std::sync::Arc;
 
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
+/// An alarm waits for the next attempt as long as so many pauses between the attempts before.
+const PAUSES: u64 = 4;
 
 pub(super) const AUTHENTICATION: DetectorInfo = DetectorInfo {
     name: "repeated_authentication",
@@ -32,7 +37,8 @@ pub(super) const AUTHENTICATION: DetectorInfo = DetectorInfo {
     false_alarms: "at most once in 100,000 log-ins of a source or user of which up to 10 % are refused (Lorden's bound)",
     entity: "source, identity",
     description: "Log-ins are refused again and again: from one address (with one user: guessing; with many: spraying), or \
-                  for one user from many addresses. A log-in that then succeeds makes it critical.",
+                  for one user from many addresses. A log-in that then succeeds makes it critical. It is one alarm while \
+                  attempts go on at their pace.",
 };
 
 pub(super) const DISTRIBUTED: DetectorInfo = DetectorInfo {
@@ -65,6 +71,10 @@ pub(super) fn failed(
     logins.note(user_hash, count);
     if is_alarm {
         raise_source(cx, at_ms, source, address, identity);
+        let state = &cx.sources.at(source).connection;
+        let quiet_ms = hold_off_ms(cx, at_ms, &state.logins.cusum, &state.trail);
+        let subject = Subject::Source(*cx.sources.key(source));
+        cx.wait_for(AUTHENTICATION.name, &subject, quiet_ms);
     }
     if is_first {
         failing_source(shared, cx, at_ms, source, address);
@@ -133,14 +143,18 @@ fn user_failed(
     failing.trail.push(at_ms, Step::BadLogin);
     failing.last = Some(source_key);
     let is_alarm = failing.cusum.count_bad(&test, at_ms, count);
-    // What its source is known for already needs no second alarm.
-    if !is_alarm || cx.is_open(AUTHENTICATION.name, &Subject::Source(source_key)) {
+    if !is_alarm {
         return;
     }
     let subject = Subject::Identity(Arc::clone(user));
     let cusum = failing.cusum;
     let sources = f64::from(failing.sources.estimate()).round().max(1.0);
+    let quiet_ms = hold_off_ms(cx, at_ms, &cusum, &failing.trail);
     if cx.goes_on(at_ms, AUTHENTICATION.name, &subject, cusum.score().into(), Severity::High) {
+        return cx.wait_for(AUTHENTICATION.name, &subject, quiet_ms);
+    }
+    // What its source is known for already needs no second alarm.
+    if cx.is_open(AUTHENTICATION.name, &Subject::Source(source_key)) {
         return;
     }
     let mut raise = Raise::new(&AUTHENTICATION, subject, Severity::High, 95);
@@ -160,7 +174,17 @@ fn user_failed(
         seconds(raise.window_ms),
     );
     raise = raise.figure("refused", cusum.bad().into(), "log-ins").figure("sources", sources, "addresses");
+    raise.quiet_ms = Some(quiet_ms);
     cx.raise(at_ms, raise);
+}
+
+/// How long after an attempt the attack is not over yet: four times the longest pause that is remembered between attempts, or
+/// the mean pause if others than attackers fill the trail.
+fn hold_off_ms<const N: usize>(cx: &Cx, at_ms: u64, cusum: &Cusum, trail: &Trail<N>) -> u64 {
+    let pauses = u64::from(cusum.bad().saturating_sub(1)).max(1);
+    let mean_ms = at_ms.saturating_sub(cusum.since_ms()) / pauses;
+    let pause_ms = trail.longest_gap_ms(Step::BadLogin).max(mean_ms);
+    pause_ms.saturating_mul(PAUSES).min(DAY_MS).max(cx.settings.episodes.quiet_ms)
 }
 
 /// A source has failed that had not before, or whose failures were made up for.

@@ -37,7 +37,6 @@ pub const DETECTORS: &[DetectorInfo] = &[
     authentication::DISTRIBUTED,
     malformed::MALFORMED,
     silent::SILENT,
-    silent::SUBSCRIBER,
     takeover::TAKEOVER,
 ];
 
@@ -56,21 +55,13 @@ pub(crate) fn handle(shared: &mut Shared, cx: &mut Cx, at_ms: u64, slot: Option<
         (Sight::Left { address, cause, .. }, Some(slot)) => {
             handle_left(shared, cx, at_ms, slot, *address, *cause);
         }
-        (Sight::Subscribed { filter, .. }, Some(slot)) => {
-            silent::acted(cx, at_ms, slot);
-            silent::subscribed(cx, at_ms, slot, filter);
-        }
+        (Sight::Subscribed { .. } | Sight::Observed { .. }, Some(slot)) => silent::acted(cx, at_ms, slot),
         (Sight::Metered(metered), Some(slot)) => {
             if metered.messages > 0 {
-                cx.clients.at_mut(slot).connection.has_published = true;
                 silent::acted(cx, at_ms, slot);
                 malformed::active(cx, at_ms, slot);
             }
             cx.trust_active(at_ms, slot);
-        }
-        (Sight::Observed { .. }, Some(slot)) => {
-            cx.clients.at_mut(slot).connection.has_published = true;
-            silent::acted(cx, at_ms, slot);
         }
         (Sight::Denied { count, .. }, Some(slot)) => {
             silent::acted(cx, at_ms, slot);

@@ -1,5 +1,4 @@
-//! Clients that connect and do not send data: SlowITe, half-open connections, connect and close, hoards of idle connections;
-//! and those that only listen, to everything.
+//! Clients that connect and do not send data: SlowITe, half-open connections, connect and close, hoards of idle connections.
 //!
 //! Statistic: log-likelihood CUSUM of a source's connections (ended without any data, by a stranger or before a CONNECT, or
 //! not), t0 = 0.05, t1 = 0.8, h = 11.5: five in a row, and a false alarm once in 100,000 connections at most where up to one in
@@ -34,17 +33,6 @@ pub(super) const SILENT: DetectorInfo = DetectorInfo {
     entity: "source",
     description: "Connections are opened from one address and nothing is sent: they are closed at once, never send a \
                   CONNECT, or are kept idle until none are left for others (SlowITe).",
-};
-
-pub(super) const SUBSCRIBER: DetectorInfo = DetectorInfo {
-    name: "silent_subscriber",
-    subcategory: "DE.ID-4",
-    technique: Some("T0842"),
-    statistic: "subscriptions to all topics by a client that has never published",
-    threshold: "1",
-    false_alarms: "a finding, not an alarm: dashboards and historians do so too",
-    entity: "client",
-    description: "A client that has never published subscribes to everything. Logged as a finding.",
 };
 
 /// A client has sent data.
@@ -233,26 +221,4 @@ fn count_bad(cx: &mut Cx, at_ms: u64, source: u32, address: SocketAddr) {
     );
     raise = raise.figure("without_data", cusum.bad().into(), "connections");
     cx.raise(at_ms, raise);
-}
-
-/// A client subscribes: does it want everything, and has it never said anything?
-pub(super) fn subscribed(cx: &mut Cx, at_ms: u64, slot: u32, filter: &Arc<str>) {
-    let is_wide = matches!(strip_share(filter), "#" | "+/#");
-    if !is_wide || cx.clients.at(slot).connection.has_published {
-        return;
-    }
-    let subject = Subject::Client(Arc::clone(cx.clients.key(slot)));
-    let mut raise = Raise::new(&SUBSCRIBER, subject, Severity::Informational, 30);
-    raise.client = Some(slot);
-    raise.topic = Some(Arc::clone(filter));
-    raise.is_finding = true;
-    (raise.value, raise.threshold, raise.unit) = (1.0, 1.0, "subscriptions");
-    raise.summary =
-        format!("{} subscribes to {filter} and has never published anything", cx.names(slot).client_id);
-    cx.raise(at_ms, raise);
-}
-
-fn strip_share(filter: &str) -> &str {
-    let rest = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
-    rest.map_or(filter, |(_, filter)| filter)
 }

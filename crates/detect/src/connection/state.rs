@@ -29,8 +29,6 @@ pub struct ClientConnection {
     pub(crate) causes: Causes,
     /// It has sent data at some time.
     pub(crate) has_acted: bool,
-    /// It has published at some time.
-    pub(crate) has_published: bool,
     /// It has sent data on this connection.
     pub(crate) acts: bool,
     /// When its connection began, nobody knew it.

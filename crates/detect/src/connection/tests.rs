@@ -30,6 +30,53 @@ fn six_refused_log_ins_of_one_address_are_an_alarm_that_explains_itself() {
 }
 
 #[test]
+fn a_slow_guesser_is_one_alarm_at_any_pace_and_it_ends() {
+    for pause_ms in [1_000, 7 * 60_000, 5 * 3_600_000] {
+        let mut world = World::settled();
+        for _ in 0..60 {
+            world.wait(pause_ms);
+            world.refuse("198.51.100.9", Some("admin"), Refusal::BadCredentials);
+        }
+        let alarm = world.only();
+        let worse = world.notices.iter().any(|notice| matches!(notice, Notice::Worsened(_)));
+        assert!(worse || pause_ms < 60_000, "it is told again while it goes on");
+        let now = world.engine.alarm(alarm.id).unwrap();
+        assert_eq!((now.last_ms, now.events), (world.now_ms, 60), "{pause_ms}");
+        // Four pauses, five minutes at least and a day at most.
+        let hold_off_ms = (4 * pause_ms).clamp(300_000, 86_400_000);
+        world.wait(hold_off_ms - 2_000);
+        assert!(!matches!(world.notices.last(), Some(Notice::Cleared(_))), "{pause_ms}");
+        world.wait(4_000);
+        assert!(matches!(world.notices.last(), Some(Notice::Cleared(_))), "{pause_ms}");
+    }
+}
+
+#[test]
+fn a_guesser_who_slows_down_is_still_one_alarm_and_so_are_many_who_guess_one_user() {
+    let mut world = World::settled();
+    let mut pause_ms = 30_000;
+    for attempt in 0..24 {
+        world.refuse("198.51.100.9", Some("admin"), Refusal::BadCredentials);
+        world.wait(pause_ms);
+        if attempt % 2 == 0 && pause_ms < 4 * 3_600_000 {
+            pause_ms *= 2;
+        }
+    }
+    world.only();
+
+    let mut world = World::settled();
+    for attempt in 0..60 {
+        let source = format!("198.51.100.{}", attempt % 20);
+        world.refuse(&source, Some("operator"), Refusal::BadCredentials);
+        world.wait(7 * 60_000);
+    }
+    let of_user = |(detector, subject): &(String, String)| {
+        detector == "repeated_authentication" && subject == "identity:operator"
+    };
+    assert_eq!(world.raised().iter().filter(|raised| of_user(raised)).count(), 1, "{:?}", world.raised());
+}
+
+#[test]
 fn spraying_over_users_is_named_so_and_a_success_with_one_does_not_hide_it() {
     let mut world = World::settled();
     for user in ["a", "b", "c"] {

@@ -153,6 +153,13 @@ impl<const N: usize> Trail<N> {
         self.0[N - 1] = at_ms << 8 | step as u64;
     }
 
+    /// The longest time between two steps of this kind, one after the other, in milliseconds.
+    pub fn longest_gap_ms(&self, of: Step) -> u64 {
+        let steps = self.0.iter().filter(|step| **step & 0xff == of as u64).map(|step| step >> 8);
+        let before = steps.clone();
+        before.zip(steps.skip(1)).map(|(before, after)| after.saturating_sub(before)).max().unwrap_or(0)
+    }
+
     /// Those of the steps that are of some kinds and not before `from_ms`, oldest first.
     pub fn counted(&self, from_ms: u64, of: &[Step]) -> Vec<Counted> {
         let steps = self.0.iter().filter(|step| **step != 0 && **step >> 8 >= from_ms);
@@ -179,6 +186,7 @@ mod tests {
         let times: Vec<u64> = counted.iter().map(|counted| counted.at_ms).collect();
         assert_eq!(times, [4, 6]);
         assert_eq!(&*counted[0].what, "log-in refused");
+        assert_eq!((trail.longest_gap_ms(Step::BadLogin), trail.longest_gap_ms(Step::Idle)), (2, 0));
         assert!(STEPS.iter().enumerate().all(|(at, (step, _))| *step as usize == at + 1));
     }
 }

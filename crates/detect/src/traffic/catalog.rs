@@ -49,17 +49,17 @@ detectors! {
         "11.5: 9 new filters or 15 new topics in a row that come to nothing",
         "at most once in 100,000 new names, for any client of which a share of t0 at most comes to nothing (Lorden's bound)"
     }
-    WIDE_SUBSCRIPTION = "wide_subscription", "DE.ID-2", Some("T0802"), Medium, 75, "client" {
-        "A client that need not subscribes to everything.",
+    WIDE_SUBSCRIPTION = "wide_subscription", "DE.ID-2", Some("T0802"), Medium, 75, "client, source" {
+        "A client that need not subscribes to everything. Those at one address that nobody knows are one alarm about the address.",
         "policy: filters that ask for everything, by clients of no class that may",
         "a finding; an alarm when it is denied, or when a client that nobody knows goes on to $SYS/# or to parts of what it has",
         "certain, by policy: name the classes that may in wide_classes"
     }
     SILENT_WIDE_SUBSCRIBER = "silent_wide_subscriber", "DE.ID-4", Some("T0842"), Medium, 80, "client" {
-        "A client that nobody knows takes every message and sends none.",
+        "A client that nobody knows takes every message and sends none. Of a client that is known it is a finding.",
         "policy: seconds since it subscribed to #, without a message of its own",
-        "60 s, without identity, class and declaration",
-        "certain, by policy: give the client an identity or a class"
+        "60 s; an alarm without identity, class and declaration",
+        "certain, by policy: give the client an identity or a class; dashboards and historians are a finding, and in wide_classes nothing"
     }
     OFF_RHYTHM = "off_rhythm", "DE.ID-3", Some("T0856"), Medium, 80, "client" {
         "Messages come between those of a regular rhythm: inserted or repeated ones.",

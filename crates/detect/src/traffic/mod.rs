@@ -11,6 +11,7 @@ mod scan;
 mod seen;
 mod settings;
 mod shared;
+mod strangers;
 mod verdict;
 mod volume;
 pub(crate) mod wheel;
@@ -33,7 +34,9 @@ use availability::Availability;
 use ravelin_event::Subject;
 use seen::{Live, Seen};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
+use strangers::Strangers;
 
 /// Windows in which volumes are counted, in milliseconds.
 pub const WINDOW_MS: u64 = 10_000;
@@ -133,6 +136,8 @@ pub struct Who<'a> {
     pub identified: bool,
     /// Whether the inventory knows it as declared.
     pub declared: bool,
+    /// The source that it is or was connected from; see [`source_of`](crate::entities::source_of).
+    pub source: Option<IpAddr>,
 }
 
 impl Who<'_> {
@@ -140,7 +145,12 @@ impl Who<'_> {
         Subject::Client(self.client_id.clone())
     }
 
-    /// Whether anybody vouches for it.
+    /// Its source, if that is all that there is to know it by.
+    fn stranger_at(&self) -> Option<IpAddr> {
+        self.source.filter(|_| self.is_anonymous())
+    }
+
+    /// Whether nobody vouches for it.
     fn is_anonymous(&self) -> bool {
         !self.identified && self.class.is_none() && !self.declared
     }
@@ -154,6 +164,7 @@ pub struct Traffic {
     classes: Classes,
     kept: Kept,
     availability: Availability,
+    strangers: Strangers,
     /// Windows of all clients in which most messages had no subscriber, and all windows; decayed.
     fleet: Fleet,
     writes: BTreeMap<Arc<str>, Vec<u8>>,
@@ -205,6 +216,7 @@ impl Traffic {
             classes: Classes::default(),
             kept: Kept::default(),
             availability: Availability::new(seed),
+            strangers: Strangers::new(seed),
             fleet: Fleet::default(),
             writes: BTreeMap::new(),
             started_ms: 0,
@@ -218,8 +230,7 @@ impl Traffic {
         expect: &[Expectation],
         who: Who<'_>,
         state: &mut State,
-        at_ms: u64,
-        sight: &Sight,
+        (at_ms, sight): (u64, &Sight),
         out: &mut Vec<Raise>,
     ) {
         if self.started_ms == 0 {
@@ -411,7 +422,11 @@ impl Traffic {
 
     /// Things that gave way in bounded tables so far.
     pub fn evictions(&self) -> u64 {
-        self.seen.forgotten + self.live.evictions + self.kept.evictions + self.availability.evictions
+        self.seen.forgotten
+            + self.live.evictions
+            + self.kept.evictions
+            + self.availability.evictions
+            + self.strangers.evictions()
     }
 
     /// Presence and inspections.

@@ -38,7 +38,7 @@ pub(super) fn handle_subscribed(
     state.decay(at_ms);
     let key = traffic.seen.key(FILTER, who.client_id, filter);
     let new = traffic.seen.insert(key, settings.seen_max);
-    if handle_wide(settings, who, state, at_ms, (filter, new, false), out) || !new {
+    if handle_wide(traffic, settings, who, state, at_ms, (filter, new, false), out) || !new {
         return;
     }
     state.cold.filters = state.cold.filters.saturating_add(1);
@@ -71,7 +71,8 @@ pub(super) fn handle_denied(
         // A device with a wrong rule tries the same again and again: that is no scan.
         return;
     }
-    if operation == Operation::Subscribe && handle_wide(settings, who, state, at_ms, (name, true, true), out)
+    if operation == Operation::Subscribe
+        && handle_wide(traffic, settings, who, state, at_ms, (name, true, true), out)
     {
         return;
     }
@@ -127,7 +128,10 @@ fn width(filter: &str) -> Option<u8> {
 
 /// A subscription to everything is a matter of policy: a finding. It is an alarm if it is denied, or if somebody whom nobody
 /// knows goes on from there: to `$SYS/#` as well, or to parts of what it has already. Whether it was wide.
+///
+/// A Client Identifier that nobody vouches for costs nothing: with as many as he likes, a stranger is one subject, his address.
 fn handle_wide(
+    traffic: &mut Traffic,
     settings: &Settings,
     who: Who<'_>,
     state: &mut State,
@@ -154,6 +158,11 @@ fn handle_wide(
     let verdict = Raise::of(&text::WIDE_SUBSCRIPTION, who.subject(), at_ms)
         .measured(now.count_ones() as f32 + f32::from(u8::from(beyond)), 2.0, "filters")
         .on(filter);
+    let is_alarm = denied || (both || beyond) && who.is_anonymous();
+    let verdict = match who.stranger_at().filter(|_| is_alarm) {
+        Some(source) => traffic.strangers.count(verdict, source, who.client_id, at_ms),
+        None => verdict,
+    };
     if denied {
         let verdict = verdict.severity(Severity::Medium);
         out.push(verdict.says(format!("{client} tried to subscribe to {filter}, which it may not")));
@@ -166,7 +175,7 @@ fn handle_wide(
     width.is_some()
 }
 
-/// Somebody whom nobody knows takes everything and gives nothing.
+/// Somebody takes everything and gives nothing: an alarm if nobody knows him.
 pub(super) fn judge_wide(
     settings: &Settings,
     who: Who<'_>,
@@ -177,19 +186,20 @@ pub(super) fn judge_wide(
     let at_ms = metered.to_ms;
     let silent = state.cold.wide_ms > 0 && state.flags & flag::PUBLISHED == 0;
     let long = at_ms.saturating_sub(state.cold.wide_ms) >= u64::from(settings.wide_silent_s) * 1_000;
-    if !silent || !long || !who.is_anonymous() {
+    if !silent || !long {
         return;
     }
     let (client, seconds) = (who.client_id, (at_ms - state.cold.wide_ms) as f32 / 1_000.0);
-    out.push(
-        Raise::of(&text::SILENT_WIDE_SUBSCRIBER, who.subject(), at_ms)
-            .measured(seconds, settings.wide_silent_s as f32, "s")
-            .over(state.cold.wide_ms, at_ms, 1)
-            .with("sent_to_it", metered.sent as f32, "messages")
-            .says(format!(
-                "{client}, whom nobody knows, takes every message and has sent none for {seconds:.0} s"
-            )),
-    );
+    let raise = Raise::of(&text::SILENT_WIDE_SUBSCRIBER, who.subject(), at_ms)
+        .measured(seconds, settings.wide_silent_s as f32, "s")
+        .over(state.cold.wide_ms, at_ms, 1)
+        .with("sent_to_it", metered.sent as f32, "messages");
+    let takes = format!("takes every message and has sent none for {seconds:.0} s");
+    // Dashboards and historians do so too.
+    out.push(match who.is_anonymous() {
+        true => raise.says(format!("{client}, whom nobody knows, {takes}")),
+        false => raise.only_kept().says(format!("{client} {takes}")),
+    });
     // Once a connection is enough.
     state.cold.wide_ms = 0;
 }

@@ -2,7 +2,8 @@
 
 use super::{Change, Inspection, Presence, Traffic, Who};
 use crate::behaviour::Behaviours;
-use crate::cx::{ClientState, Cx};
+use crate::cx::{ClientNames, ClientState, Cx};
+use crate::entities::source_of;
 use crate::physical::Physical;
 use crate::value::Values;
 use crate::{Engine, Error, Raise, Settings, Sight, Write};
@@ -102,11 +103,16 @@ fn write_inspection(inspection: &Inspection) -> Write {
 }
 
 fn who(client: &ClientState) -> Who<'_> {
+    who_of(&client.names)
+}
+
+fn who_of(names: &ClientNames) -> Who<'_> {
     Who {
-        client_id: &client.names.client_id,
-        class: client.names.class.as_ref(),
-        identified: client.names.identity.is_some() || client.names.certificate.is_some(),
-        declared: client.names.declared,
+        client_id: &names.client_id,
+        class: names.class.as_ref(),
+        identified: names.identity.is_some() || names.certificate.is_some(),
+        declared: names.declared,
+        source: names.address.map(|address| source_of(address.ip())),
     }
 }
 
@@ -132,18 +138,18 @@ pub(crate) fn handle(shared: &mut Shared, cx: &mut Cx, at_ms: u64, slot: Option<
     }
     let Some(slot) = slot else { return };
     let client = cx.clients.at_mut(slot);
-    let (client_id, class) = (client.names.client_id.clone(), client.names.class.clone());
-    let identified = client.names.identity.is_some() || client.names.certificate.is_some();
-    let who =
-        Who { client_id: &client_id, class: class.as_ref(), identified, declared: client.names.declared };
+    let names = client.names.clone();
+    let (client_id, class) = (&names.client_id, names.class.as_ref());
+    let who = who_of(&names);
     let Shared { traffic, behaviours, values, physical, found, changes, .. } = shared;
-    traffic.handle_client(&settings.traffic, &settings.expect, who, &mut client.traffic, at_ms, sight, found);
+    let state = &mut client.traffic;
+    traffic.handle_client(&settings.traffic, &settings.expect, who, state, (at_ms, sight), found);
     if !settings.behaviours.is_empty() {
-        behaviours.handle(&settings.behaviours, at_ms, (&client_id, class.as_ref()), sight, changes);
+        behaviours.handle(&settings.behaviours, at_ms, (client_id, class), sight, changes);
     }
     if let Sight::Observed { topic, payload, .. } = sight {
-        values.handle(&settings.value, at_ms, (&client_id, topic), payload, found);
-        physical.handle(&settings.physical, at_ms, (&client_id, topic), payload, changes);
+        values.handle(&settings.value, at_ms, (client_id, topic), payload, found);
+        physical.handle(&settings.physical, at_ms, (client_id, topic), payload, changes);
     }
     shared.tell(cx, at_ms);
 }
