@@ -72,7 +72,7 @@ fn a_percentile_is_of_all_clients_and_the_loud_one_is_found() {
     datapoints.extend([&loud[..]; 5]);
     let told = run(&behaviours, 200, &datapoints);
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(run(&behaviours, 200, &vec![&quiet[..]; 9]).is_empty());
+    assert!(run(&behaviours, 200, &[&quiet[..]; 9]).is_empty());
 }
 
 #[test]

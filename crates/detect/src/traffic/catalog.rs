@@ -91,10 +91,10 @@ detectors! {
         "2.5 periods + 4 deviations, 1.5 x the longest gap, the largest of them, and other messages came meanwhile",
         "learned only after 15 minutes of regular gaps; from the fourth alarm on each doubles the patience"
     }
-    FLEET_SILENT = "fleet_silent", "DE.PM-1", Some("T0815"), High, 80, "fleet" {
-        "Many clients are silent at once: a network or power outage, not so many failures.",
-        "clients that became silent within an hour and still are",
-        "10 and 5 % of the clients that are expected, or 3 and half of them",
+    FLEET_SILENT = "fleet_silent", "DE.PM-1", Some("T0815"), High, 80, "source, fleet" {
+        "Clients fell silent together: a network or power outage, not so many failures. About their address, if they share one.",
+        "clients whose silence may have begun at one moment; clients that became silent within an hour and still are",
+        "2 and more than half behind one address, or 3, at one moment; within an hour 10 and 5 % of the clients that are expected, or 3 and half",
         "it stands for the alarms of the single clients, which are not raised"
     }
     FLAPPING = "client_flapping", "DE.PM-1", Some("T0815"), Low, 80, "client" {

@@ -1,8 +1,8 @@
 //! Who should be there: silence, rhythms, inspections; and a fleet to which all of it happens.
 
-use super::{Bench, START_MS, left};
+use super::{Bench, START_MS, arrived, left};
 use crate::traffic::{Expectation, Inspection};
-use crate::{Engine, Settings, Sight};
+use crate::{Arrived, Engine, Settings, Sight};
 use ravelin_event::{DisconnectCause, Subject};
 
 #[test]
@@ -59,6 +59,60 @@ fn an_outage_of_the_fleet_is_one_alarm() {
     let silent: Vec<_> = bench.raised.iter().filter(|alarm| alarm.detector.contains("silent")).collect();
     assert_eq!(silent.len(), 1, "{silent:?}");
     assert_eq!((&*silent[0].detector, &silent[0].subject), ("fleet_silent", &Subject::Fleet));
+}
+
+/// 60 meters behind `sources` addresses, of which a quarter sends every ten seconds.
+fn meters(bench: &mut Bench, sources: u8) {
+    for client in 0..60u8 {
+        let Sight::Arrived(arrived) = arrived(&format!("m{client}"), Some("meter")) else { unreachable!() };
+        let address = format!("192.0.2.{}:4711", client % sources).parse().unwrap();
+        bench.see(Sight::Arrived(Arrived { address, ..(*arrived).clone() }.into()));
+    }
+    send(bench, 20, |_| true);
+}
+
+fn send(bench: &mut Bench, minutes: u32, sends: impl Fn(u8) -> bool) {
+    for step in 0..minutes * 6 {
+        bench.pass(10_000);
+        for client in (0..60u8).filter(|client| sends(*client) && (client % 4 == 0 || step % 6 == 0)) {
+            bench.publish(&format!("m{client}"), &[&format!("m/{client}")], 1, false);
+        }
+    }
+}
+
+#[test]
+fn a_network_that_is_lost_is_one_alarm_about_its_address_and_ends_with_the_loss() {
+    let mut bench = Bench::new(Settings::default());
+    meters(&mut bench, 12);
+    let is_there = |client: u8| client % 12 != 4;
+    send(&mut bench, 30, is_there);
+    assert_eq!(bench.names(), ["fleet_silent"], "{:?}", bench.raised);
+    assert_eq!(bench.raised[0].subject, Subject::Source("192.0.2.4".parse().unwrap()));
+    assert!(bench.raised[0].summary.starts_with("5 of 5 clients behind 192.0.2.4"), "{:?}", bench.raised[0]);
+    send(&mut bench, 10, |_| true);
+    assert_eq!((bench.raised.len(), bench.cleared.len()), (1, 1));
+}
+
+#[test]
+fn a_part_of_the_fleet_with_nothing_in_common_but_the_moment_is_one_alarm() {
+    let mut bench = Bench::new(Settings::default());
+    meters(&mut bench, 60);
+    for loss in 0..2 {
+        send(&mut bench, 30, |client| client % 12 != 4 + loss);
+        assert_eq!(bench.names().len(), 1 + usize::from(loss), "{:?}", bench.raised);
+        send(&mut bench, 10, |_| true);
+        assert_eq!(bench.cleared.len(), 1 + usize::from(loss));
+    }
+    assert!(bench.raised.iter().all(|alarm| alarm.subject == Subject::Fleet), "{:?}", bench.raised);
+}
+
+#[test]
+fn one_of_many_behind_an_address_is_told_by_itself() {
+    let mut bench = Bench::new(Settings::default());
+    meters(&mut bench, 2);
+    send(&mut bench, 30, |client| client != 8);
+    assert_eq!(bench.names(), ["client_silent"], "{:?}", bench.raised);
+    assert_eq!(bench.raised[0].subject, Subject::Client("m8".into()));
 }
 
 #[test]

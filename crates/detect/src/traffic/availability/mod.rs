@@ -1,8 +1,11 @@
 //! Who should be there and is not: presence, expected messages, inspections.
 //!
 //! Silence is looked for with a timing wheel: each rhythm has one place in it, so that a message costs no timer. One episode
-//! of silence is one alarm. What is about to be said waits for half a minute: if many fall silent together, it is said once,
-//! of the fleet. While the node does not see everything, nothing is concluded.
+//! of silence is one alarm, and so is a network with all that is behind it: see [`outage`]. While the node does not see
+//! everything, nothing is concluded.
+
+mod outage;
+mod silence;
 
 use super::catalog as text;
 use super::inspection::Inspections;
@@ -12,20 +15,17 @@ use super::wheel::Wheel;
 use super::{Expectation, Settings, Who};
 use crate::Raise;
 use crate::baseline::{KEPT_RHYTHMS_MAX, KeptRhythm};
+use crate::entities::source_of;
 use crate::sight::{Arrived, Metered};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use outage::Outage;
 use ravelin_event::{DisconnectCause, Subject};
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-/// A learned rhythm says nothing of a client that has left before this is over.
-const AWAY_MS: u64 = 900_000;
-/// Silence waits so long to be told, for others that fall silent too.
-const PENDING_MS: u64 = 30_000;
-/// Whoever fell silent within this time belongs together.
-const TOGETHER_MS: u64 = 3_600_000;
 /// Devices with rounds are looked for so often.
 const DEVICES_MS: u64 = 600_000;
 /// Ends of connections decay with this time constant.
@@ -56,6 +56,10 @@ struct Client {
     silent: bool,
     /// Since when.
     silent_ms: u64,
+    /// The outage that it is part of; 0: none.
+    outage: u32,
+    /// Where it is or was connected from.
+    source: Option<IpAddr>,
     flaps: f32,
     flaps_ms: u64,
     late_ms: u64,
@@ -101,6 +105,9 @@ pub struct Availability {
     wheel: Wheel<Watched>,
     due: Vec<Watched>,
     pending: VecDeque<(u64, u64)>,
+    outages: Vec<Outage>,
+    /// Outages so far.
+    outages_ever: u32,
     blind_ms: u64,
     /// Inspections of devices.
     pub inspections: Inspections,
@@ -121,6 +128,8 @@ impl Availability {
             wheel: Wheel::default(),
             due: Vec::new(),
             pending: VecDeque::new(),
+            outages: Vec::new(),
+            outages_ever: 0,
             blind_ms: 0,
             inspections: Inspections::default(),
             devices_ms: 0,
@@ -160,6 +169,8 @@ impl Availability {
             connections: 0,
             silent: false,
             silent_ms: 0,
+            outage: 0,
+            source: None,
             flaps: 0.0,
             flaps_ms: 0,
             late_ms: 0,
@@ -172,6 +183,7 @@ impl Availability {
 
     fn forget(&mut self, key: u64) {
         let Some(client) = self.clients.remove(&key) else { return };
+        self.end_outage_of(client.outage);
         for topic in client.topics {
             self.topics.remove(&topic);
         }
@@ -187,6 +199,7 @@ impl Availability {
         client.dismissed = false;
         client.arrived_ms = at_ms;
         client.keep_alive_s = arrived.keep_alive_s;
+        client.source = Some(source_of(arrived.address.ip()));
         client.connections = client.connections.saturating_add(1);
         client.rhythm.handle_connected();
         for topic in client.topics.clone() {
@@ -274,10 +287,11 @@ impl Availability {
         let first = metered.topics.iter().map(|topic| topic.first_ms).min().unwrap_or(metered.from_ms);
         let last = metered.topics.iter().map(|topic| topic.last_ms).max().unwrap_or(metered.to_ms);
         let learn = learn && !client.silent;
-        if let Some(verdict) = late(client, who, first) {
+        if let Some(verdict) = silence::late(client, who, first) {
             out.push(verdict);
         }
-        if std::mem::take(&mut client.silent) {
+        let outage = std::mem::take(&mut client.outage);
+        if std::mem::take(&mut client.silent) && outage == 0 {
             self.ended.push_back((who.subject(), text::SILENT.info.name));
         }
         client.rhythm.handle(metered.messages, first, last, learn, u16::MAX);
@@ -317,6 +331,7 @@ impl Availability {
                 out.push(off_rhythm(settings, who, topic, meter.last_ms));
             }
         }
+        self.end_outage_of(outage);
     }
 
     /// The rhythms of a client, in the form that is kept.
@@ -385,98 +400,6 @@ impl Availability {
         self.inspections.judge(expect, at_ms, out);
     }
 
-    fn look_at_client(&mut self, settings: &Settings, expect: &[Expectation], key: u64, at_ms: u64) {
-        let Some(client) = self.clients.get(&key) else { return };
-        let again = match silent_at(settings, expect, client, self.blind_ms) {
-            Some(due_ms) if due_ms > at_ms => due_ms,
-            Some(_) if client.silent || self.pending.iter().any(|(_, pending)| *pending == key) => {
-                at_ms + PENDING_MS
-            }
-            Some(_) => {
-                self.pending.push_back((at_ms, key));
-                at_ms + PENDING_MS
-            }
-            None => at_ms + PENDING_MS,
-        };
-        self.wheel.insert(Watched::Client(key), again);
-    }
-
-    /// What is pending becomes one alarm of the fleet, or after a while one of each client that is still silent.
-    fn tell_silence(
-        &mut self,
-        settings: &Settings,
-        expect: &[Expectation],
-        at_ms: u64,
-        out: &mut Vec<Raise>,
-    ) {
-        if self.pending.is_empty() {
-            return;
-        }
-        let (mut expected, mut together) = (0, self.pending.len());
-        for client in self.clients.values() {
-            expected += usize::from(silent_at(settings, expect, client, 0).is_some());
-            together += usize::from(client.silent && at_ms.saturating_sub(client.silent_ms) < TOGETHER_MS);
-        }
-        if together >= 10 && together * 20 > expected || together >= 3 && together * 2 >= expected {
-            out.push(fleet_silent(together, expected, self.pending[0].0, at_ms));
-            while let Some((_, key)) = self.pending.pop_front() {
-                if let Some(client) = self.clients.get_mut(&key) {
-                    (client.silent, client.silent_ms) = (true, at_ms);
-                }
-            }
-            return;
-        }
-        while let Some((since_ms, key)) = self.pending.front().copied() {
-            if at_ms.saturating_sub(since_ms) < PENDING_MS {
-                return;
-            }
-            self.pending.pop_front();
-            let Some(client) = self.clients.get_mut(&key) else { continue };
-            if silent_at(settings, expect, client, self.blind_ms).is_none_or(|due| due > at_ms) {
-                continue;
-            }
-            (client.silent, client.silent_ms) = (true, at_ms);
-            out.push(silent(settings, expect, client, at_ms));
-            client.rhythm.silences = client.rhythm.silences.saturating_add(1);
-        }
-    }
-
-    fn look_at_topic(&mut self, settings: &Settings, key: u64, at_ms: u64, out: &mut Vec<Raise>) {
-        let Some(topic) = self.topics.get_mut(&key) else { return };
-        let Some(client) = self.clients.get(&topic.client) else { return };
-        let since_ms = topic.rhythm.last_ms.max(self.blind_ms).max(client.arrived_ms);
-        let after = topic.rhythm.silent_after_ms(floor_ms(client.keep_alive_s));
-        let due_ms = after.map(|after| since_ms + after);
-        // Others came meanwhile, and lately: the client is well. What it has not sent since it connected is not missed: new
-        // firmware has other topics.
-        let period = topic.rhythm.gap.mean as u64;
-        let sent = topic.rhythm.last_ms >= client.arrived_ms;
-        let others = sent && client.rhythm.last_ms > since_ms + period && !client.silent;
-        let again = match due_ms {
-            Some(due_ms) if due_ms > at_ms => due_ms,
-            Some(_) if others && client.connected && !topic.silent && settings.learn_silence => {
-                topic.silent = true;
-                let missing = topic.rhythm.missing(at_ms);
-                let (name, topic_name) = (&client.client_id, &topic.topic);
-                out.push(
-                    Raise::of(&text::MISSING, Subject::Client(name.clone()), at_ms)
-                        .measured((at_ms - since_ms) as f32, after.unwrap_or(0) as f32, "ms")
-                        .over(since_ms, at_ms, missing)
-                        .usual(topic.rhythm.gap.mean)
-                        .on(topic_name)
-                        .says(format!(
-                            "{missing} messages of {name} to {topic_name} are missing, while others come"
-                        ))
-                        .until_cleared(),
-                );
-                topic.rhythm.silences = topic.rhythm.silences.saturating_add(1);
-                at_ms + PENDING_MS
-            }
-            _ => at_ms + PENDING_MS,
-        };
-        self.wheel.insert(Watched::Topic(key), again);
-    }
-
     /// Whether a client is there, if it is known.
     pub fn presence(&self, client_id: &str) -> Option<Presence> {
         self.clients.get(&self.key(client_id)).map(|client| Presence {
@@ -516,97 +439,6 @@ pub(super) fn expectation<'a>(
 ) -> Option<&'a Expectation> {
     let class = class?;
     expect.iter().find(|expected| expected.class == *class)
-}
-
-/// While a connection may be lost without anybody knowing, Keep Alive decides, not silence.
-fn floor_ms(keep_alive_s: u16) -> u64 {
-    // MQTT-3.1.2-22: no packet within 1.5 x keep alive ends the connection.
-    if keep_alive_s == 0 {
-        300_000
-    } else {
-        (u64::from(keep_alive_s) * 1_500 + 10_000).clamp(30_000, 300_000)
-    }
-}
-
-/// From when on the client's silence counts.
-fn silent_at(settings: &Settings, expect: &[Expectation], client: &Client, blind_ms: u64) -> Option<u64> {
-    let expected = expectation(expect, client.class.as_ref());
-    if expected.is_some_and(|expected| expected.watch == Some(false)) {
-        return None;
-    }
-    let last = client.rhythm.last_ms.max(blind_ms).max(client.arrived_ms);
-    if let Some(interval_s) = expected.and_then(|expected| expected.interval_s) {
-        let grace_s = expected.and_then(|expected| expected.grace_s).unwrap_or(interval_s);
-        return Some(last + ((interval_s + grace_s) * 1_000.0) as u64);
-    }
-    if let Some(expected) = expected.filter(|expected| expected.connected && !client.connected) {
-        return Some(client.left_ms.max(blind_ms) + (expected.grace_s.unwrap_or(300.0) * 1_000.0) as u64);
-    }
-    if !settings.learn_silence {
-        return None;
-    }
-    let after = client.rhythm.silent_after_ms(floor_ms(client.keep_alive_s))?;
-    // A device that sleeps between its messages is away for longer than it is there.
-    let stayed_ms = client.left_ms.saturating_sub(client.arrived_ms);
-    let sleeps = client.connections >= 3 && (stayed_ms as f32) < client.rhythm.gap.mean;
-    match (client.connected, client.dismissed && !sleeps) {
-        (true, _) => Some(last + after),
-        // It said goodbye, and does not come and go.
-        (false, true) => None,
-        (false, false) => Some(last + after.max(AWAY_MS)),
-    }
-}
-
-fn late(client: &mut Client, who: Who<'_>, at_ms: u64) -> Option<Raise> {
-    let (gap, period) = (at_ms.saturating_sub(client.rhythm.last_ms) as f32, client.rhythm.gap.mean);
-    let judged = client.rhythm.is_regular() && client.rhythm.gap.count >= 8 && client.rhythm.last_ms > 0;
-    let connected = client.arrived_ms <= client.rhythm.last_ms;
-    if !judged || !connected || client.silent || gap < period * 1.5 || gap < 10_000.0 {
-        return None;
-    }
-    if at_ms < client.late_ms + LATE_EVERY_MS && client.late_ms > 0 {
-        return None;
-    }
-    client.late_ms = at_ms;
-    let name = &client.client_id;
-    Some(
-        Raise::of(&text::LATE, who.subject(), at_ms)
-            .measured(gap, period * 1.5, "ms")
-            .over(client.rhythm.last_ms, at_ms, client.rhythm.missing(at_ms))
-            .usual(period)
-            .says(format!("{name} sends every {:.1} s, and now {:.1} s passed", period / 1e3, gap / 1e3)),
-    )
-}
-
-fn silent(settings: &Settings, expect: &[Expectation], client: &Client, at_ms: u64) -> Raise {
-    let name = &client.client_id;
-    let last =
-        client.rhythm.last_ms.max(client.arrived_ms).max(if client.connected { 0 } else { client.left_ms });
-    let gone = at_ms.saturating_sub(last) as f32;
-    let expected = expectation(expect, client.class.as_ref());
-    let interval = expected.and_then(|expected| expected.interval_s).map(|seconds| seconds as f32 * 1_000.0);
-    let period = interval.unwrap_or(client.rhythm.gap.mean);
-    let there = if client.connected { "is connected and silent" } else { "has left and is silent" };
-    Raise::of(&text::SILENT, Subject::Client(name.clone()), at_ms)
-        .measured(
-            gone,
-            silent_at(settings, expect, client, 0).map_or(0, |due| due.saturating_sub(last)) as f32,
-            "ms",
-        )
-        .over(last, at_ms, client.rhythm.missing(at_ms).max(1))
-        .usual(period)
-        .with("wills", client.wills, "messages")
-        .says(format!("{name} {there} for {:.0} s; it sends every {:.0} s", gone / 1e3, period / 1e3))
-        .until_cleared()
-}
-
-fn fleet_silent(together: usize, expected: usize, first_ms: u64, at_ms: u64) -> Raise {
-    Raise::of(&text::FLEET_SILENT, Subject::Fleet, at_ms)
-        .measured(together as f32, (expected as f32 / 20.0).max(10.0).min(expected as f32 / 2.0), "clients")
-        .over(first_ms, at_ms, together as u64)
-        .usual(expected as f32)
-        .says(format!("{together} of {expected} clients that send regularly became silent within an hour"))
-        .until_cleared_or(TOGETHER_MS)
 }
 
 fn off_rhythm(settings: &Settings, who: Who<'_>, topic: &Topic, at_ms: u64) -> Raise {
