@@ -16,8 +16,11 @@ fn a_thousand_client_days_without_an_attack() {
     let score = scored(Plan { clients: 400, days: 3, attacks: 0, seed: 1 });
     println!("{}", score.table());
     assert!(score.client_days > 1_000.0, "{}", score.client_days);
-    // That a part of the network was lost is told, and true; nothing else may be.
+    // That a part of the network was lost is told, and true, once; nothing else may be.
     assert!(score.false_alarms.is_empty(), "benign devices were accused");
+    let losses = &score.classes["network_loss"];
+    assert!(losses.found > 0, "no loss of the network was told");
+    assert_eq!(score.true_alarms, losses.found, "one alarm of one network: {:?}", losses.alarms);
 }
 
 #[test]
@@ -31,4 +34,7 @@ fn attacks_on_a_fleet_that_lives() {
         let least = if name == "off_rhythm" { 2 } else { figures.episodes };
         assert!(figures.found >= least, "{name}: {} of {} were found", figures.found, figures.episodes);
     }
+    // An attack is one alarm, and so may be the user whom it is about; who guesses slowly is not told at each attempt.
+    let guessed = &score.classes["guess_slow"];
+    assert!(guessed.alarms["repeated_authentication"] <= 2 * guessed.episodes, "{:?}", guessed.alarms);
 }

@@ -68,8 +68,8 @@ impl Availability {
         at_ms: u64,
         out: &mut Vec<Raise>,
     ) {
-        self.release(at_ms);
-        if self.pending.is_empty() {
+        // What is over is told before anything else is told of the same subject.
+        if self.release(at_ms) || self.pending.is_empty() {
             return;
         }
         let (mut expected, mut together) = (0, self.pending.len());
@@ -196,10 +196,11 @@ impl Availability {
         }
     }
 
-    /// Ends what is over for most: who is still silent is looked at by itself.
-    fn release(&mut self, at_ms: u64) {
+    /// Ends what is over for most: who is still silent is looked at by itself. Whether anything was.
+    fn release(&mut self, at_ms: u64) -> bool {
         let is_over =
             |outage: &Outage| at_ms >= outage.told_ms + TOGETHER_MS && outage.silent * 4 <= outage.all;
+        let before = self.outages.len();
         while let Some(at) = self.outages.iter().position(is_over) {
             let number = self.outages[at].number;
             for client in self.clients.values_mut().filter(|client| client.outage == number) {
@@ -207,6 +208,7 @@ impl Availability {
             }
             self.end_outage(at);
         }
+        self.outages.len() < before
     }
 }
 
