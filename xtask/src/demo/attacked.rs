@@ -37,7 +37,8 @@ fn attacks(bench: &Bench, broker: &Broker, story: &mut Story, done: &mut u32) ->
 }
 
 fn tell(story: &Story, result: &Value) {
-    story.then(text(&result["attack"]), &format!("{} ({})", text(&result["what"]), techniques(result)));
+    let (attack, what) = (text(&result["attack"]), text(&result["what"]));
+    story.then("drill", &format!("{attack}: {what} ({})", techniques(result)));
     if let Some(check) = result["stopped_by"].as_str() {
         story.log(&format!("stopped by {check}, after {} ms", result["stop_ms"]));
     }
