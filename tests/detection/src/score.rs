@@ -1,6 +1,6 @@
 //! Alarms beside labels.
 //!
-//! An *episode* is a run of rows of one attack with less than [`GAP_US`] between them; a label such as `flood#3` is one
+//! An *episode* is a run of rows of one attack with less than `GAP_US` between them; a label such as `flood#3` is one
 //! episode, however long its pauses. An alarm is *true* if it is about somebody who has rows in an episode, and its time
 //! touches that episode; every other alarm is false. *Recall* is the share of episodes with a true alarm, *precision* the
 //! share of alarms that are true. Findings are no alarms and count nowhere.
