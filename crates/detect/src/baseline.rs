@@ -195,7 +195,7 @@ impl Classes {
         known.next = known.next.wrapping_add(1);
     }
 
-    /// The median peaks of `class` (messages, bytes), once [`MEMBERS_MIN`] members are known.
+    /// The median peaks of `class` (messages, bytes), once `MEMBERS_MIN` members are known.
     pub fn medians(&mut self, class: &str) -> Option<(f32, f32)> {
         let known = self.classes.get_mut(class).filter(|known| known.messages.len() >= MEMBERS_MIN)?;
         let Class { messages, bytes, medians, .. } = known;

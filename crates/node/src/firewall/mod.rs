@@ -3,7 +3,7 @@
 //!
 //! The node has given up its rights by the time that it serves. So a small process of the same binary is started before that; it
 //! keeps CAP_NET_ADMIN and nothing else, and understands three requests ([`wire`]): which ports, which networks for how
-//! long, and what the table holds. It writes the text for `nft` itself, from parsed addresses ([`rules`]). Nothing outside the one
+//! long, and what the table holds. It writes the text for `nft` itself, from parsed addresses (`rules`). Nothing outside the one
 //! table is touched. Where the right or `nft` is missing, nothing is pretended: the node says what it would have set.
 
 pub(crate) mod agent;
